@@ -1,0 +1,1 @@
+"""The blocking front end: a pump a connection, usable from any thread."""

@@ -1,0 +1,1 @@
+"""Object to head and buffers, and back."""

@@ -1,0 +1,1 @@
+"""One generator an item and side; the exchange runs those of one connection."""

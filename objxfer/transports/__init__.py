@@ -1,0 +1,1 @@
+"""Real byte streams, non-blocking; they know nothing of messages."""
