@@ -1,0 +1,90 @@
+"""Connecting: one socket, one handshake, one deadline for both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from objxfer.blocking.connection import Connection
+from objxfer.blocking.greeter import Greeter
+from objxfer.blocking.places import Place
+from objxfer.blocking.terms import SAFE, Terms
+from objxfer.errors import Timeout
+from objxfer.files.entries import IfExists
+from objxfer.limits import Limits
+from objxfer.protocol.handshake import Role
+from objxfer.security.keyfiles import StrPath
+from objxfer.security.keys import Key, Keyring
+from objxfer.transports.addresses import dial
+from objxfer.transports.urls import Url
+
+
+def connect(
+    url: str,
+    *,
+    key: Key | Keyring | StrPath | None = None,
+    serializer: str = "msgpack",
+    accepts: Sequence[str] = SAFE,
+    classes: Sequence[str] | None = None,
+    timeout: float = 10.0,
+    into: Place | None = None,
+    if_exists: IfExists | str = IfExists.RENAME,
+    limits: Limits | None = None,
+    insecure: bool = False,
+) -> Connection:
+    """Connect to a listener and authenticate each other.
+
+    Args:
+        url: ``tls://HOST[:PORT]`` or ``tcp://HOST[:PORT]``; the scheme alone decides about
+            encryption.
+        key: what both sides hold; a path is that of a key file. None reads no file and no
+            environment, and needs ``insecure``.
+        serializer: what ``send`` uses unless told otherwise.
+        accepts: the serialisers that received objects may come from. Naming ``pickle`` or
+            ``cloudpickle`` lets whoever holds the key run code here.
+        classes: with pickle, the only classes taken, as ``module:qualname``; None is any.
+        timeout: seconds for connecting and authenticating together.
+        into: the folder that received files land in; without one they are refused.
+        if_exists: what happens where a different file lies under a name.
+        limits: what this side accepts at the most.
+        insecure: talk to whoever answers; never with pickle.
+
+    Raises:
+        CannotConnect: nobody answers there.
+        AuthenticationError: who answers does not hold the key.
+        ProtocolMismatch: who answers speaks something else.
+        Timeout: the time is up.
+        ObjxferError: the URL is none, or there is no key.
+        ValueError: the arguments contradict each other.
+    """
+    target = Url.target(url)
+    terms = Terms.check(
+        target.address,
+        key=key,
+        serializer=serializer,
+        accepts=accepts,
+        classes=classes,
+        timeout=timeout,
+        into=into,
+        if_exists=if_exists,
+        limits=limits or Limits(),
+        insecure=insecure,
+    )
+    deadline = time.monotonic() + timeout
+    greeter = Greeter(
+        dial(target, deadline),
+        terms,
+        Role.CLIENT,
+        encrypted=target.encrypted,
+        name=target.address,
+    )
+    try:
+        while not greeter.step():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Timeout(f"{target.address} did not finish the handshake in {timeout:g} s")
+            greeter.transport.wait(read=True, write=greeter.wants_write, timeout=left)
+        return Connection(greeter, url=target.address)
+    except BaseException:
+        greeter.close()
+        raise

@@ -1,0 +1,329 @@
+"""One authenticated connection, as programs use it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from objxfer.blocking.greeter import Greeter
+from objxfer.blocking.inbox import Inbox
+from objxfer.blocking.pump import DELIVERY_TIMEOUT, Pump, shown
+from objxfer.errors import (
+    ConnectionClosed,
+    ConnectionLost,
+    NotAllowed,
+    ObjxferError,
+    RefusedByPeer,
+)
+from objxfer.files.entries import IfExists
+from objxfer.protocol.messages import Object, Objects
+from objxfer.security.keyfiles import StrPath
+from objxfer.serializers import base
+from objxfer.transfer.exchange import Exchange
+from objxfer.transfer.objects import opening, send_object
+from objxfer.transfer.progress import Progress, Tally
+from objxfer.transfer.report import OnEntry, Report
+from objxfer.transfer.sending import send_tree
+from objxfer.transfer.steps import Port, Steps
+
+T = TypeVar("T")
+
+_BATCH: Final = 32 * 1024
+"""Bytes of small objects that share a chunk, and what each counts beside its content."""
+_BATCH_OVERHEAD: Final = 64
+
+
+class Connection:
+    """An authenticated duplex stream to one peer.
+
+    Several threads may use it at once: each ``send`` is whole, each ``recv`` gets an object of
+    its own. It may not be used across ``fork``. Leaving its ``with`` block closes it; leaving by
+    an exception tells the peer that the rest is missing.
+
+    Attributes:
+        peer: the other side's address.
+        url: where it is, as one would connect to it.
+    """
+
+    def __init__(self, greeter: Greeter, *, url: str) -> None:
+        """Take over an authenticated transport; ``connect`` and ``accept`` do this."""
+        established = greeter.established
+        assert established is not None
+        self.url = url
+        self.peer = greeter.transport.peer
+        self.encrypted = url.startswith("tls:")
+        self._terms = greeter.terms
+        exchange = Exchange(established, greeter.terms.limits, time.monotonic())
+        self._pump = Pump(greeter.transport, exchange)
+        self._exchange = exchange
+        self._inbox = Inbox(self._pump, greeter.terms)
+        self._batch: list[Object] | None = None
+        self._batch_size = 0
+
+    # --- objects ---
+
+    def send(
+        self,
+        obj: object,
+        *,
+        serializer: str | None = None,
+        progress: Progress | None = None,
+        wait: bool = False,
+        timeout: float = DELIVERY_TIMEOUT,
+    ) -> None:
+        """Send one object; returns when all of it is handed over to the system.
+
+        Args:
+            obj: what to send; it may be changed again afterwards.
+            serializer: by name; None is the one the connection was made with.
+            progress: shows a large one on its way.
+            wait: return only when the peer has loaded it and confirmed that.
+            timeout: seconds without a sign of life of the peer, while it is waited for.
+
+        Raises:
+            NotSerializable: the serialiser cannot hold it exactly. Nothing was sent.
+            RefusedByPeer: the peer does not accept the serialiser, and nothing was sent; or
+                it refused the object. The connection stays usable.
+            Timeout: the peer was silent for too long; the connection is dead.
+            ConnectionClosed: it is dead or closed; its subclass ``ConnectionLost`` says that
+                the peer did not end it.
+        """
+        name = serializer or self._terms.serializer
+        self._check_accepted(name)
+        head, buffers = base.get(name).dump(obj)
+        message = opening(name, head, buffers, receipt_wanted=wait)
+        if message.content is None or wait:
+            tally = Tally(name="object")
+            with shown(progress, tally), self._pump.lock:
+                self._perform(lambda _: send_object(message, head, buffers, tally), timeout)
+        else:
+            with self._pump.lock:
+                if self._batch is not None:
+                    self._add(message)
+                else:
+                    self._say(message)
+
+    def recv(
+        self,
+        timeout: float | None = None,
+        *,
+        progress: Progress | None = None,
+        on_entry: OnEntry | None = None,
+    ) -> Any:
+        """Receive the next object, or the ``Report`` of a tree that was delivered here.
+
+        Args:
+            timeout: seconds to wait for it, or None to wait for as long as it takes. A tree
+                that has begun is taken to its end.
+            progress: shows a tree, or a large object, on its way.
+            on_entry: called with what became of each entry of a tree, with the connection
+                busy: it must not use it.
+
+        Raises:
+            ConnectionClosed: the peer ended the connection; nothing is missing.
+            ConnectionLost: it ended without saying so.
+            Timeout: nothing came in time; the connection stays usable.
+            NotAllowed: it is of a serialiser, or names a class, that is not accepted here;
+                LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
+            IntegrityError: bytes came that were not sent; the connection is dead.
+        """
+        return self._inbox.take(timeout, progress, on_entry)
+
+    def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes as they are: ``send`` with the serialiser ``raw``."""
+        self.send(data, serializer="raw")
+
+    def recv_bytes(self, timeout: float | None = None) -> bytes | bytearray:
+        """Receive the next object, which must be bytes.
+
+        Raises:
+            TypeError: it is something else, which is lost then.
+            ObjxferError: as ``recv``.
+        """
+        data = self.recv(timeout)
+        if not isinstance(data, bytes | bytearray):
+            raise TypeError(f"bytes were expected, and a {type(data).__name__} came")
+        return data
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Tell whether ``recv`` can begin: an object has begun to come, or the end has.
+
+        Args:
+            timeout: seconds to wait until it can; None waits for as long as it takes.
+        """
+        with self._pump.lock:
+            try:
+                return self._pump.wait(self._inbox.can_begin, timeout)
+            except ObjxferError:
+                return True
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Let small objects share chunks until the ``with`` block ends.
+
+        They are sent whenever a chunk is full, and at the end; with an exception, what was not
+        sent by then is dropped.
+        """
+        with self._pump.lock:
+            if self._batch is not None:
+                raise RuntimeError("a batch is open already")
+            self._batch = []
+        try:
+            yield
+            with self._pump.lock:
+                self._send_batch()
+        finally:
+            self._batch = None
+
+    # --- files ---
+
+    def push(
+        self,
+        paths: StrPath | Sequence[StrPath],
+        *,
+        into: StrPath = "",
+        if_exists: IfExists | str | None = None,
+        copy_links: bool = False,
+        progress: Progress | None = None,
+        on_entry: OnEntry | None = None,
+        timeout: float = DELIVERY_TIMEOUT,
+    ) -> Report:
+        """Deliver files and folders and wait for their receipts.
+
+        Args:
+            paths: each lands under its last name.
+            into: a folder below the receiving folder; made if missing.
+            if_exists: a milder rule than the receiver's for names that are taken.
+            copy_links: send what links point to.
+            progress: shows the delivery on its way.
+            on_entry: called with what became of each entry, in the thread that pushes.
+            timeout: seconds without a sign of life of the peer.
+
+        Returns:
+            What became of it all; ``Report.exit_code`` is 0 only if every file is durable.
+
+        Raises:
+            RefusedByPeer: the receiver takes no files, or not these. The connection stays usable.
+            Timeout, ConnectionLost: what was receipted until then is there.
+            ObjxferError: a path does not exist, or two have the same name.
+        """
+        sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        tally = Tally()
+        rule = IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists
+        steps = partial(
+            send_tree,
+            paths=sources,
+            folder=os.fsencode(into),
+            if_exists=rule,
+            copy_links=copy_links,
+            tally=tally,
+            on_entry=on_entry,
+            clock=time.time_ns,
+        )
+        with shown(progress, tally), self._pump.lock:
+            return self._perform(steps, timeout)
+
+    # --- the connection itself ---
+
+    def close(self) -> None:
+        """End the connection, so that the peer knows that nothing is missing.
+
+        Waits up to 5 s for the peer to take what was sent and to end its side. Calling it
+        again does nothing.
+
+        Raises:
+            ConnectionLost: the connection broke before all was taken.
+            Timeout: the peer did not take all that was sent.
+        """
+        with self._pump.lock:
+            self._pump.finish()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._pump.closed
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor; use ``objxfer.wait`` rather than ``select`` on it."""
+        return self._pump.transport.fileno()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with self._pump.lock:
+                self._pump.give_up(at_once=not issubclass(kind, Exception))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Receive objects until the peer ends the connection; a cut raises ConnectionLost."""
+        while True:
+            try:
+                yield self.recv()
+            except ConnectionLost:
+                raise
+            except ConnectionClosed:
+                return
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<Connection to {self.url}, {state}>"
+
+    # --- inside ---
+
+    def _check_accepted(self, name: str) -> None:
+        accepted = self._exchange.established.theirs.serializers
+        if name not in accepted:
+            raise RefusedByPeer(
+                f"the receiver accepts {', '.join(map(repr, accepted)).replace(chr(39), '')},"
+                f" not {name}. Nothing was sent; the connection stays usable."
+            )
+        if base.get(name).executes and self._terms.keyring is None:
+            raise NotAllowed(f"{name} is never sent without a key")
+
+    def _say(self, message: Object | Objects) -> None:
+        """Send a message that is a whole item."""
+        session = self._exchange.session
+        if session.failure is not None:
+            raise session.failure
+        if self._pump.closed or session.ended:
+            raise ConnectionClosed("the connection is closed")
+        session.open(message)
+        self._pump.write()
+        self._pump.flush()
+
+    def _add(self, message: Object) -> None:
+        """Put a small object into the open batch."""
+        assert self._batch is not None
+        self._batch.append(message)
+        self._batch_size += len(message.content or b"") + _BATCH_OVERHEAD
+        if self._batch_size > _BATCH:
+            self._send_batch()
+
+    def _send_batch(self) -> None:
+        batch, self._batch, self._batch_size = self._batch, [], 0
+        if batch:
+            self._say(Objects(tuple(batch)))
+
+    def _perform(
+        self, make: Callable[[Port], Steps[T]], timeout: float, item: int | None = None
+    ) -> T:
+        """Run an item to its end; called with the lock held."""
+        session = self._exchange.session
+        if session.failure is not None:
+            raise session.failure
+        if self._pump.closed or (session.ended and item is None):
+            raise ConnectionClosed("the connection is closed")
+        return self._pump.perform(self._exchange.start(make, item=item, timeout=timeout))

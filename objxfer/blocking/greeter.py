@@ -1,0 +1,127 @@
+"""From a fresh socket to an authenticated transport, step by step and without waiting.
+
+The one way through the handshake for both sides: a client drives one greeter until it is done,
+a listener drives hundreds from one thread.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from objxfer.blocking.terms import Terms
+from objxfer.errors import AuthenticationError, ConnectionLost, ObjxferError
+from objxfer.protocol.handshake import HELLO_LIMIT, Established, Role
+from objxfer.security.sealing import TAG_SIZE
+from objxfer.transports.base import Transport
+from objxfer.transports.sockets import SocketTransport
+from objxfer.transports.tls import TlsTransport
+
+_PLAIN: Final = b"plain"
+_TLS: Final = b"tls"
+_AT_ONCE: Final = HELLO_LIMIT + TAG_SIZE
+
+
+class Greeter:
+    """One side of one connection on its way to being authenticated.
+
+    It owns the socket until ``established`` is set and the transport is taken over.
+
+    Args:
+        sock: connected.
+        terms: this side's.
+        role: this side's.
+        encrypted: whether there is TLS below the handshake.
+        name: the other side as it was named, for messages.
+    """
+
+    def __init__(
+        self, sock: socket.socket, terms: Terms, role: Role, *, encrypted: bool, name: str = ""
+    ) -> None:
+        self.terms = terms
+        self.role = role
+        plain = SocketTransport(sock)
+        self._tls = (
+            TlsTransport(plain, server=role is Role.SERVER, name=name) if encrypted else None
+        )
+        self.transport: Transport = self._tls or plain
+        self.name = name or self.transport.peer
+        self.established: Established | None = None
+        self._handshake = None if encrypted else terms.handshake(role, _PLAIN)
+        self._outgoing = b"" if self._handshake is None else self._handshake.greeting()
+        self._buffer = memoryview(bytearray(_AT_ONCE))
+
+    @property
+    def heard(self) -> bool:
+        """Whether the peer has said a valid hello."""
+        return self._handshake is not None and self._handshake.heard
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether there is something to write that was not taken yet."""
+        return bool(self._outgoing)
+
+    def step(self) -> bool:
+        """Go on as far as that goes without waiting; whether the peer is authenticated.
+
+        Raises:
+            ProtocolMismatch: the peer speaks something else.
+            AuthenticationError: it does not hold our key.
+            ConnectionLost: the stream broke.
+        """
+        try:
+            return self._step()
+        except OSError as error:
+            # A reset says no more than an end does: what it means depends on how far we were.
+            if self._handshake is not None:
+                raise self._named(self._handshake.lost()) from error
+            raise ConnectionLost(f"{self.name} broke the connection off") from error
+
+    def close(self) -> None:
+        """Close the socket; for a greeter that failed or is given up."""
+        self.transport.close()
+
+    def _step(self) -> bool:
+        if self._tls is not None and self._handshake is None:
+            if not self._tls.handshake():
+                return False
+            channel = _TLS + self._tls.certificate_hash()
+            self._handshake = self.terms.handshake(self.role, channel)
+            self._outgoing = self._handshake.greeting()
+        handshake = self._handshake
+        assert handshake is not None
+        while True:
+            if not self._write():
+                return False
+            if handshake.established is not None:
+                self.established = handshake.established
+                return True
+            size = self.transport.recv_into(self._buffer)
+            if size is None:
+                return False
+            if size == 0:
+                raise self._named(handshake.lost())
+            try:
+                self._outgoing = handshake.receive(bytes(self._buffer[:size]))
+            except ObjxferError as error:
+                self._outgoing = handshake.last_words
+                self._write()
+                raise self._named(error) from None
+
+    def _write(self) -> bool:
+        while self._outgoing:
+            taken = self.transport.send([self._outgoing])
+            if taken is None:
+                return False
+            self._outgoing = self._outgoing[taken:]
+        return self.transport.flush()
+
+    def _named(self, error: ObjxferError) -> ObjxferError:
+        """Say of whom an error speaks, as a user would want to read it."""
+        key_id = self.terms.key_id
+        if isinstance(error, AuthenticationError) and key_id and "key" in str(error):
+            return AuthenticationError(
+                f"{self.name} does not hold our key ({key_id})",
+                hint="compare the key ids both sides show",
+            )
+        return type(error)(f"{self.name}: {error}", hint=error.hint, exit_code=error.exit_code)

@@ -1,0 +1,176 @@
+"""What the peer sends: objects and trees, taken one after the other, by any thread."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from objxfer.blocking.places import place
+from objxfer.blocking.pump import DELIVERY_TIMEOUT, Pump, shown
+from objxfer.blocking.terms import Terms
+from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedByPeer, Timeout
+from objxfer.protocol.messages import Object, Taken
+from objxfer.protocol.trees import Offer
+from objxfer.security.sealing import Verified
+from objxfer.serializers import base
+from objxfer.transfer.exchange import Task
+from objxfer.transfer.objects import check, parts, receive_object
+from objxfer.transfer.progress import Progress, Tally
+from objxfer.transfer.receiving import receive_tree
+from objxfer.transfer.report import OnEntry, Report
+
+
+class _Came(NamedTuple):
+    """An object that came whole and is not loaded yet."""
+
+    item: int
+    message: Object
+    head: memoryview
+    buffers: list[memoryview]
+
+
+class _Coming(NamedTuple):
+    """A large object on its way."""
+
+    item: int
+    message: Object
+    task: Task[list[memoryview]]
+    tally: Tally
+
+
+class Inbox:
+    """The receiving half of a connection."""
+
+    def __init__(self, pump: Pump, terms: Terms) -> None:
+        self._pump = pump
+        self._exchange = pump.exchange
+        self._terms = terms
+        self._unfinished: deque[_Coming] = deque()
+
+    def take(
+        self, timeout: float | None, progress: Progress | None, on_entry: OnEntry | None
+    ) -> Any:
+        """Take the next object, or tree; ``Connection.recv`` is the contract."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._pump.lock:
+            came = self._next(deadline, progress, on_entry)
+        return came if isinstance(came, Report) else self._load(came)
+
+    def can_begin(self) -> bool:
+        """Tell whether there is something to take, or the end; called with the lock held."""
+        session = self._exchange.session
+        return bool(self._exchange.inbox or self._unfinished or session.peer_ended)
+
+    def _next(
+        self, deadline: float | None, progress: Progress | None, on_entry: OnEntry | None
+    ) -> Report | _Came:
+        """Take what comes next, whole; called with the lock held."""
+        while True:
+            if not self._pump.wait(self.can_begin, _left(deadline)):
+                raise Timeout("nothing came in time")
+            if self._unfinished:
+                return self._rest(self._unfinished.popleft(), deadline, progress)
+            if not self._exchange.inbox:
+                raise ConnectionClosed("the peer has ended the connection")
+            item, message = self._exchange.take()
+            if isinstance(message, Object):
+                self._check_wanted(item, message)
+                if message.content is not None:
+                    # Writable, as the buffers of a large one are.
+                    content = memoryview(bytearray(message.content))
+                    return _Came(item, message, *parts(message, content))
+                return self._rest(self._start(item, message), deadline, progress)
+            if self._terms.into is not None:
+                return self._take_tree(item, message, progress, on_entry)
+            self._refuse(item, RefusedByPeer("this receiver takes no files"))
+
+    def _start(self, item: int, message: Object) -> _Coming:
+        tally = Tally(name="object")
+        task = self._exchange.start(
+            partial(receive_object, message=message, tally=tally),
+            item=item,
+            timeout=DELIVERY_TIMEOUT,
+        )
+        return _Coming(item, message, task, tally)
+
+    def _rest(self, coming: _Coming, deadline: float | None, progress: Progress | None) -> _Came:
+        """Receive the data of a large object; what is not through in time goes on next time."""
+        task = coming.task
+        try:
+            with shown(progress, coming.tally):
+                if not self._pump.wait(lambda: task.done, _left(deadline)):
+                    raise Timeout("the object did not come whole in time; recv goes on with it")
+        finally:
+            if not task.done:
+                self._unfinished.append(coming)
+        head, *buffers = task.result()
+        return _Came(coming.item, coming.message, head, buffers)
+
+    def _take_tree(
+        self, item: int, offer: Offer, progress: Progress | None, on_entry: OnEntry | None
+    ) -> Report:
+        terms, tally, session = self._terms, Tally(), self._exchange.session
+        assert terms.into is not None
+        steps = partial(
+            receive_tree,
+            offer=offer,
+            open_taker=place(terms.into, terms.if_exists, terms.limits),
+            limits=terms.limits,
+            tally=tally,
+            on_entry=on_entry,
+        )
+        before = session.bytes_in + session.bytes_out
+        with shown(progress, tally):
+            task = self._exchange.start(steps, item=item, timeout=DELIVERY_TIMEOUT)
+            report = self._pump.perform(task)
+        report.bytes_on_wire = session.bytes_in + session.bytes_out - before
+        return report
+
+    def _check_wanted(self, item: int, message: Object) -> None:
+        try:
+            check(message, self._terms.limits)
+            if message.serializer not in self._terms.accepts:
+                raise NotAllowed(f"the peer sent {message.serializer!a}, which is not accepted")
+        except ObjxferError as error:
+            self._refuse(item, error)
+            raise
+
+    def _refuse(self, item: int, error: ObjxferError) -> None:
+        self._exchange.refuse(item, error)
+        self._pump.write()
+
+    def _load(self, came: _Came) -> object:
+        """Load what came whole; without the lock, for loading may run any code."""
+        item, message, head, buffers = came
+        serializer = base.get(message.serializer)
+        try:
+            if serializer.executes:
+                proof = self._exchange.session.proof
+                if proof is None:
+                    raise NotAllowed(f"{serializer.name} is never loaded without a key")
+                verified = Verified(proof, head, buffers)
+                loaded = serializer.load(verified, classes=self._terms.classes)
+            else:
+                loaded = serializer.load(head, buffers)
+        except Exception as error:
+            refusal = error  # the name of an except clause does not outlive it
+            self._answer(item, lambda: self._exchange.refuse(item, refusal))
+            raise
+        if message.receipt_wanted:
+            self._answer(item, lambda: self._exchange.session.send(item, Taken()))
+        return loaded
+
+    def _answer(self, item: int, say: Callable[[], object]) -> None:
+        """Say something on an item that may be over, or its connection dead, by now."""
+        with self._pump.lock:
+            session = self._exchange.session
+            if session.live(item) and session.failure is None:
+                say()
+                self._pump.write()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,281 @@
+"""Listening: one thread that takes connections and lets in those that prove themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import selectors
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self
+
+from objxfer.blocking.connection import Connection
+from objxfer.blocking.greeter import Greeter
+from objxfer.blocking.places import Place
+from objxfer.blocking.terms import SAFE, Terms
+from objxfer.errors import ConnectionClosed, ObjxferError, Timeout
+from objxfer.files.entries import IfExists
+from objxfer.limits import Limits
+from objxfer.protocol.handshake import Role
+from objxfer.security.keyfiles import StrPath
+from objxfer.security.keys import Key, Keyring
+from objxfer.transports.addresses import bind, local_addresses
+from objxfer.transports.urls import Url
+
+PENDING: Final = 512
+"""Connections that are not authenticated yet, at the most."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""From the connection to its proof; the peer cannot change it."""
+_ACCEPTS_AT_ONCE: Final = 64
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE: Final = 0.1
+
+OnRefused = Callable[[str, ObjxferError], None]
+"""Told the address and the reason, in the listener's thread, for each that was not let in."""
+
+log = logging.getLogger("objxfer")
+
+
+class Listener:
+    """Takes authenticated connections. Any thread may ``accept``.
+
+    A thread of its own does all handshakes, so a peer that is silent or slow keeps nobody
+    else waiting. Leaving its ``with`` block closes it; accepted connections stay.
+
+    Attributes:
+        url: where others can connect to.
+        urls: the same for each address of this machine.
+    """
+
+    def __init__(
+        self, url: Url, terms: Terms, sockets: Sequence[socket.socket], on_refused: OnRefused | None
+    ) -> None:
+        """Take over listening sockets; ``listen`` does this."""
+        self._terms = terms
+        self._encrypted = url.encrypted
+        self._sockets = list(sockets)
+        self._on_refused = on_refused
+        port = sockets[0].getsockname()[1]
+        hosts = [url.host] if url.host else local_addresses()
+        self.urls = [replace(url, host=host, port=port).address for host in hosts]
+        self.url = self.urls[0]
+        self.key_id = terms.key_id
+        self._accepted: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
+        self._pending: OrderedDict[int, tuple[Greeter, float]] = OrderedDict()
+        self._selector = selectors.DefaultSelector()
+        for sock in self._sockets:
+            sock.settimeout(0)
+            self._selector.register(sock, selectors.EVENT_READ)
+        self._waker, self._woken = socket.socketpair()
+        self._woken.settimeout(0)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="objxfer-listener", daemon=True)
+        self._thread.start()
+
+    def accept(self, timeout: float | None = None) -> Connection:
+        """Take the next authenticated connection.
+
+        Raises:
+            Timeout: none came in so many seconds.
+            ConnectionClosed: the listener is closed.
+        """
+        try:
+            connection = self._accepted.get(timeout=timeout)
+        except queue.Empty:
+            raise Timeout("nobody connected in time") from None
+        if connection is None:
+            self._accepted.put(None)  # for the next who waits
+            raise ConnectionClosed("the listener is closed")
+        return connection
+
+    def close(self) -> None:
+        """Stop listening; whoever waits in ``accept`` gets ConnectionClosed."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- the listener's own thread ---
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                for key, _ in self._selector.select(self._until_deadline()):
+                    if key.fileobj is self._woken:
+                        continue
+                    if key.data is None:
+                        self._take(key.fileobj)  # type: ignore[arg-type]  # we registered sockets
+                    else:
+                        self._go_on(key.data)
+                self._drop_late()
+        finally:
+            self._release()
+
+    def _until_deadline(self) -> float | None:
+        for _, deadline in self._pending.values():
+            return max(0.0, deadline - time.monotonic())
+        return None
+
+    def _take(self, listening: socket.socket) -> None:
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                sock, _ = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._make_room(listening)
+                return
+            if len(self._pending) >= PENDING:
+                self._drop_oldest()
+            try:
+                greeter = Greeter(sock, self._terms, Role.SERVER, encrypted=self._encrypted)
+            except OSError:
+                sock.close()  # it was reset before it was looked at
+                continue
+            self._pending[id(greeter)] = greeter, time.monotonic() + HANDSHAKE_SECONDS
+            self._selector.register(greeter.transport.fileno(), selectors.EVENT_READ, greeter)
+            self._go_on(greeter)
+
+    def _make_room(self, listening: socket.socket) -> None:
+        """Out of descriptors: drop who waits longest without a word, or turn the newcomer away."""
+        if self._pending:
+            self._drop_oldest()
+            return
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            listening.accept()[0].close()
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+        log.warning("! out of descriptors: a connection was turned away")
+
+    def _drop_oldest(self) -> None:
+        """Drop the oldest that has not said a valid hello; never the newcomer."""
+        for greeter, _ in self._pending.values():
+            if not greeter.heard:
+                break
+        else:
+            greeter = next(iter(self._pending.values()))[0]
+        self._refuse(greeter, Timeout("too many connections wait to be authenticated"))
+
+    def _drop_late(self) -> None:
+        now = time.monotonic()
+        while self._pending:
+            greeter, deadline = next(iter(self._pending.values()))
+            if deadline > now:
+                return
+            self._refuse(greeter, Timeout(f"no handshake in {HANDSHAKE_SECONDS:g} s"))
+
+    def _go_on(self, greeter: Greeter) -> None:
+        try:
+            if not greeter.step():
+                events = selectors.EVENT_READ
+                if greeter.wants_write:
+                    events |= selectors.EVENT_WRITE
+                self._selector.modify(greeter.transport.fileno(), events, greeter)
+                return
+        except ObjxferError as error:
+            self._refuse(greeter, error)
+            return
+        self._forget(greeter)
+        scheme = "tls" if self._encrypted else "tcp"
+        connection = Connection(greeter, url=f"{scheme}://{greeter.transport.peer}")
+        log.info("= %s is authenticated", connection.peer)
+        self._accepted.put(connection)
+
+    def _refuse(self, greeter: Greeter, error: ObjxferError) -> None:
+        self._forget(greeter)
+        peer = greeter.transport.peer
+        greeter.close()
+        log.info("! %s was not let in: %s", peer, error)
+        if self._on_refused is not None:
+            self._on_refused(peer, error)
+
+    def _forget(self, greeter: Greeter) -> None:
+        del self._pending[id(greeter)]
+        self._selector.unregister(greeter.transport.fileno())
+
+    def _release(self) -> None:
+        for greeter, _ in self._pending.values():
+            greeter.close()
+        self._pending.clear()
+        self._selector.close()
+        for sock in (*self._sockets, self._waker, self._woken):
+            sock.close()
+        with contextlib.suppress(OSError):
+            os.close(self._spare)
+        self._accepted.put(None)
+
+
+def listen(
+    url: str,
+    *,
+    key: Key | Keyring | StrPath | None = None,
+    serializer: str = "msgpack",
+    accepts: Sequence[str] = SAFE,
+    classes: Sequence[str] | None = None,
+    timeout: float = 10.0,
+    into: Place | None = None,
+    if_exists: IfExists | str = IfExists.RENAME,
+    limits: Limits | None = None,
+    insecure: bool = False,
+    on_refused: OnRefused | None = None,
+) -> Listener:
+    """Listen for connections and authenticate them.
+
+    Args:
+        url: ``tls://`` or ``tcp://``, with a host and port to listen on, or without for all
+            interfaces and port 6259; port 0 takes any.
+        on_refused: told of each that was not let in.
+        key: as for ``connect``, like all others. Any key of a ``Keyring`` lets in.
+        serializer: what ``send`` uses unless told otherwise.
+        accepts: the serialisers that received objects may come from.
+        classes: with pickle, the only classes taken.
+        timeout: of no use to a listener, whose handshakes always have 10 s.
+        into: the folder that received files land in, or a binary stream for a single one.
+        if_exists: what happens where a different file lies under a name.
+        limits: what this side accepts at the most.
+        insecure: let in whoever comes; never with pickle.
+
+    Raises:
+        CannotConnect: the address is taken or not this machine's.
+        ObjxferError: the URL is none, or there is no key.
+        ValueError: the arguments contradict each other.
+    """
+    where = Url.listening(url)
+    terms = Terms.check(
+        where.address,
+        key=key,
+        serializer=serializer,
+        accepts=accepts,
+        classes=classes,
+        timeout=timeout,
+        into=into,
+        if_exists=if_exists,
+        limits=limits or Limits(),
+        insecure=insecure,
+    )
+    return Listener(where, terms, bind(where), on_refused)

@@ -1,0 +1,58 @@
+"""Where what is received goes: a folder, or a stream that is already open."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from objxfer.errors import RefusedByPeer
+from objxfer.files.entries import IfExists
+from objxfer.files.outlet import Outlet
+from objxfer.files.paths import safe_path
+from objxfer.files.root import Root
+from objxfer.files.sink import Sink
+from objxfer.limits import Limits
+from objxfer.protocol.trees import Offer
+from objxfer.security.keyfiles import StrPath
+from objxfer.transfer.receiving import OpenTaker, Taker
+
+Place = StrPath | BinaryIO
+"""A folder that exists, or a stream that takes a single file."""
+
+
+def place(into: Place, if_exists: IfExists, limits: Limits) -> OpenTaker:
+    """Return what opens ``into`` for an offer."""
+
+    def open_taker(offer: Offer) -> Taker:
+        if not isinstance(into, str | os.PathLike):
+            if len(offer.tops) > 1:
+                raise RefusedByPeer("this receiver takes a single file")
+            return Outlet(into)
+        return _Delivery(into, offer, if_exists, limits)
+
+    return open_taker
+
+
+class _Delivery(Sink):
+    """A sink that holds the receiving folder open for one delivery."""
+
+    def __init__(self, into: StrPath, offer: Offer, if_exists: IfExists, limits: Limits) -> None:
+        self._closed = False
+        root = Root(into)
+        try:
+            if offer.folder:
+                with root as above:
+                    root = above.below(safe_path(offer.folder, limits))
+            super().__init__(
+                root, tops=offer.tops, if_exists=if_exists, asked=offer.if_exists, limits=limits
+            )
+        except BaseException:
+            root.close()
+            raise
+
+    def close(self) -> None:
+        """Remove what was not published, and let go of the folder; again does nothing."""
+        super().close()
+        if not self._closed:
+            self._closed = True
+            self._root.close()

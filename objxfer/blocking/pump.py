@@ -1,0 +1,387 @@
+"""The blocking driver: passes bytes between one exchange and one transport.
+
+Any thread may call any method. Whoever waits runs the pump: one thread at a time waits on the
+transport, without the lock; the others wait for it. The pump reads whenever it waits to write,
+so two sides that send to each other never wait for each other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final, TypeVar
+
+from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
+from objxfer.limits import KIB
+from objxfer.transfer.exchange import Exchange, Job, Task
+from objxfer.transfer.progress import Progress, Tally
+from objxfer.transports.base import Transport
+
+T = TypeVar("T")
+
+DELIVERY_TIMEOUT: Final = 30.0
+"""Seconds without a sign of life of the peer inside a delivery."""
+DRAIN: Final = 5.0
+"""Seconds that closing waits for the peer to have taken what was sent."""
+_BUFFERS_A_WRITE: Final = 64
+_READS_A_PASS: Final = 32
+_STALL: Final = 0.02
+"""Seconds between two looks for memory, while other connections hold all of it."""
+
+log = logging.getLogger("objxfer")
+
+
+class Pump:
+    """Owns an exchange and a transport. Safe for any threads, not across ``fork``."""
+
+    def __init__(self, transport: Transport, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.transport = transport
+        self.lock = threading.Lock()
+        """Held around everything that touches the exchange."""
+        self._changed = threading.Condition(self.lock)
+        self._leading = False
+        self._followers = 0
+        self._readable = False
+        self._held = False
+        self._at_end = False
+        self._worker: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self.closed = False
+
+    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Run the pump until ``ready``; call it with the lock held.
+
+        Args:
+            ready: asked after every change, with the lock held.
+            timeout: seconds, or None to wait for as long as it takes.
+
+        Returns:
+            Whether it is ready; False when the time is up.
+
+        Raises:
+            ObjxferError: the connection is dead, and it is not ready.
+        """
+        if self._pid != os.getpid():
+            raise RuntimeError("a connection cannot be used across fork")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            again = self._pass()
+            if ready():
+                return True
+            if self.exchange.session.failure is not None and not self.exchange.busy:
+                raise self.exchange.session.failure
+            if self.closed:
+                raise ConnectionClosed("the connection is closed")
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            if left is None or (again is not None and again < left):
+                left = again
+            if self._leading:
+                self._follow(left)
+            else:
+                self._lead(left)
+
+    def perform(self, task: Task[T]) -> T:
+        """Wait for a task, and until all it sent is written; call it with the lock held.
+
+        Interrupted, it cancels the task.
+        """
+        try:
+            self.wait(lambda: task.done)
+            result = task.result()
+            self.flush()
+        except BaseException as error:
+            if not task.done:
+                task.throw(error)
+                self._give_up(task)
+            raise
+        return result
+
+    def flush(self) -> None:
+        """Wait until all that is queued now is written; call it with the lock held.
+
+        Raises:
+            ObjxferError: the connection is dead.
+        """
+        session = self.exchange.session
+        mark = session.bytes_queued
+        if session.queued or self._held:
+            self.wait(lambda: session.bytes_out >= mark and not self._held)
+
+    def write(self) -> None:
+        """Write what can be written at once; call it with the lock held."""
+        self._write()
+        if self._leading and self.exchange.session.queued:
+            self.transport.wake()
+
+    def finish(self) -> None:
+        """End the connection: say so, and let the peer take what was sent.
+
+        Call it with the lock held. The transport is closed afterwards, whatever happened; no
+        error is raised for a peer that is gone, only for what could not be written.
+        """
+        if self.closed:
+            return
+        session = self.exchange.session
+        try:
+            if session.failure is None:
+                session.end()
+                if not self._drain(lambda: not session.queued and not self._held):
+                    raise Timeout("the peer did not take all that was sent")
+                self.transport.finish()
+                self._drain(lambda: self._at_end or session.peer_ended)
+            else:
+                self._linger()
+        except ConnectionClosed:
+            if session.queued and not session.peer_ended:
+                raise
+        finally:
+            self.abandon()
+
+    def give_up(self, *, at_once: bool) -> None:
+        """End the connection saying that something is missing; call it with the lock held."""
+        session = self.exchange.session
+        if self.closed or at_once or session.failure is not None:
+            self.abandon()
+            return
+        session.give_up()
+        self.exchange.fail(ConnectionLost("the connection was given up"))
+        self._write_last()
+        self._linger()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close at once, saying nothing; call it with the lock held."""
+        if self.closed:
+            return
+        if self.exchange.busy:
+            self.exchange.fail(ConnectionLost("the connection was closed"))
+            self._settle()
+        self.closed = True
+        self.transport.wake()
+        self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.shutdown(wait=False)
+        if not self._leading:
+            self.transport.close()
+
+    # --- inside, always with the lock held ---
+
+    def _drain(self, through: Callable[[], bool]) -> bool:
+        """Run the pump until ``through``, for so long as closing may take."""
+        try:
+            return self.wait(through, DRAIN)
+        except (ObjxferError, OSError) as error:
+            log.debug("! while closing: %s", error)
+            return through()
+
+    def _linger(self) -> None:
+        """Let the peer take our last words: bytes unread at the close would destroy them."""
+        deadline = time.monotonic() + DRAIN
+        scrap = memoryview(bytearray(64 * KIB))
+        try:
+            self.transport.finish()
+            while not self._at_end and (left := deadline - time.monotonic()) > 0:
+                size = self.transport.recv_into(scrap)
+                self._at_end = size == 0
+                if size is None:
+                    self.transport.wait(read=True, write=False, timeout=left)
+        except (OSError, ObjxferError) as error:
+            log.debug("! while closing: %s", error)
+
+    def _settle(self) -> None:
+        """Let every generator that was thrown an error release what it holds."""
+        self.exchange.advance(time.monotonic())
+        while self.exchange.busy:
+            self._submit()
+            self._changed.wait(_STALL)
+            self.exchange.advance(time.monotonic())
+
+    def _give_up(self, task: Task[T]) -> None:
+        """Let a cancelled task release what it holds, and its abort be queued."""
+        self.exchange.advance(time.monotonic())
+        while not task.done:
+            self._submit()
+            self._changed.wait(_STALL)
+            self.exchange.advance(time.monotonic())
+
+    def _lead(self, timeout: float | None) -> None:
+        exchange = self.exchange
+        session = exchange.session
+        read = not self._at_end and not exchange.full
+        if read and session.get_buffer() is None:
+            read, timeout = False, _STALL
+        write = bool(session.queued) and session.failure is None
+        self._leading = True
+        self.lock.release()
+        try:
+            self.transport.wait(read=read, write=write, timeout=timeout)
+        finally:
+            self.lock.acquire()
+            self._leading = False
+            self._readable = read
+            if self._followers:
+                self._changed.notify_all()
+            if self.closed:
+                self.transport.close()
+
+    def _follow(self, timeout: float | None) -> None:
+        if self.exchange.session.queued or self.exchange.jobs:
+            self.transport.wake()
+        self._followers += 1
+        try:
+            self._changed.wait(timeout)
+        finally:
+            self._followers -= 1
+
+    def _pass(self) -> float | None:
+        """Do all that can be done without waiting; return seconds until the next look."""
+        exchange = self.exchange
+        while True:
+            if exchange.busy:
+                exchange.advance(time.monotonic())
+                if exchange.jobs:
+                    self._submit()
+            moved = self._write()
+            if self._readable and self._read():
+                moved = True
+            if not moved or not exchange.busy:
+                break
+        if not exchange.busy:
+            return None
+        again = exchange.tick(time.monotonic())
+        if exchange.session.failure is not None:
+            exchange.advance(time.monotonic())
+        self._write()
+        return again
+
+    def _write(self) -> bool:
+        """Write while the transport takes anything; whether it took something."""
+        session, moved = self.exchange.session, False
+        if (not session.queued and not self._held) or session.failure is not None:
+            return False
+        try:
+            while session.outgoing:
+                taken = self.transport.send(list(islice(session.outgoing, _BUFFERS_A_WRITE)))
+                if taken is None:
+                    break
+                session.sent(taken)
+                moved = True
+            self._held = not self.transport.flush()
+        except (OSError, ConnectionLost) as error:
+            self._broken(error)
+        return moved
+
+    def _write_last(self) -> None:
+        """Write what a dead session has left to say, as far as that goes at once."""
+        session = self.exchange.session
+        try:
+            while session.outgoing:
+                taken = self.transport.send(list(islice(session.outgoing, _BUFFERS_A_WRITE)))
+                if taken is None:
+                    return
+                session.sent(taken)
+            self.transport.flush()
+        except (OSError, ConnectionLost) as error:
+            log.debug("! the last words were not taken: %s", error)
+
+    def _read(self) -> bool:
+        """Read what is there, up to a bound; whether something came."""
+        exchange, session = self.exchange, self.exchange.session
+        moved = False
+        try:
+            for _ in range(_READS_A_PASS):
+                if exchange.full:
+                    break
+                buffer = session.get_buffer()
+                if buffer is None:
+                    break
+                size = self.transport.recv_into(buffer)
+                if size is None:
+                    self._readable = False
+                    break
+                if size == 0:
+                    self._ended()
+                    break
+                moved = True
+                session.received(size)
+                exchange.route()
+                if size < len(buffer):
+                    self._readable = False
+                    break
+        except ObjxferError as error:
+            self._dead(error)
+        except OSError as error:
+            self._broken(error)
+        return moved
+
+    def _ended(self) -> None:
+        self._at_end, self._readable = True, False
+        session = self.exchange.session
+        if not session.peer_ended:
+            self._dead(session.lost())
+        elif self.exchange.busy:
+            self._dead(ConnectionLost("the peer ended the connection in the middle of an item"))
+
+    def _broken(self, error: Exception) -> None:
+        """A read or write failed: first read the reason that may lie there."""
+        session = self.exchange.session
+        while not self._at_end and session.failure is None:
+            buffer = session.get_buffer()
+            try:
+                size = self.transport.recv_into(buffer) if buffer is not None else 0
+                if not size:
+                    break
+                session.received(size)
+                self.exchange.route()
+            except (ObjxferError, OSError):
+                break
+        self._at_end, self._readable = True, False
+        lost = ConnectionLost(f"the connection broke: {_reason(error)}")
+        lost.__cause__ = error
+        self._dead(session.failure or lost)
+
+    def _dead(self, error: ObjxferError) -> None:
+        log.info("! connection to %s: %s", self.transport.peer, error)
+        self.exchange.route()
+        self.exchange.fail(error)
+        self._write_last()
+        self.exchange.advance(time.monotonic())
+
+    def _submit(self) -> None:
+        jobs = self.exchange.jobs
+        while jobs:
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="objxfer")
+            self._worker.submit(self._work, jobs.popleft())
+
+    def _work(self, job: Job) -> None:
+        job.run()
+        self.transport.wake()
+        with self.lock:
+            self._changed.notify_all()
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+@contextmanager
+def shown(progress: Progress | None, tally: Tally) -> Iterator[None]:
+    """Show a delivery while the ``with`` block makes it."""
+    if progress is None:
+        yield
+        return
+    progress.begin(tally)
+    try:
+        yield
+    finally:
+        progress.end(tally)

@@ -1,0 +1,149 @@
+"""A stream as the place for a single file: standard output, or anything like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from objxfer.errors import ExitCode, FileFailed
+from objxfer.files.digest import Buffer, FileDigest, file_digest
+from objxfer.files.entries import Action, Answer, Entry, Receipt, Verdict, why
+from objxfer.files.sink import Arrived
+
+
+class Outlet:
+    """Takes one file into a binary stream, as it comes; see ``Sink`` for the contract.
+
+    Every byte that is written was verified before. What is written cannot be taken back: a file
+    that ends early raises ``FileFailed`` from ``Inflow.discard``. The stream stays the caller's.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._taken = False
+        self._finished: list[Inflow] = []
+
+    def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Want the first file, and refuse all others."""
+        verdicts = []
+        for entry in entries:
+            wanted = not self._taken and b"/" not in entry.path
+            self._taken = True
+            verdicts.append(_WANTED if wanted else _REFUSED)
+        return verdicts
+
+    def forgo(self, entry: Entry) -> None:
+        """Raise: the stream would be taken for an empty file.
+
+        Raises:
+            FileFailed: always.
+        """
+        raise _ended_early(entry)
+
+    def open(self, entry: Entry) -> Inflow:
+        """Begin the file."""
+        return Inflow(self, entry)
+
+    def publish(self) -> list[tuple[Entry, Receipt]]:
+        """Flush the stream; return the receipt of the file."""
+        self._flush()
+        finished, self._finished = self._finished, []
+        return [(inflow.entry, inflow.receipt()) for inflow in finished]
+
+    def pack(self, files: Sequence[Arrived]) -> list[Receipt]:
+        """Write the file, which is small; return its receipt."""
+        receipts = []
+        for file in files:
+            self.write(file.contents)
+            size = len(file.contents)
+            receipts.append(
+                Receipt(Action.RECEIVED, size, file_digest(file.contents), durable=True)
+            )
+        self._flush()
+        return receipts
+
+    def links(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Refuse links."""
+        return [_NOT_HERE] * len(entries)
+
+    def folders(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Refuse folders."""
+        return [_NOT_HERE] * len(entries)
+
+    def close(self) -> None:
+        """Do nothing: the stream stays open."""
+
+    def write(self, data: Buffer) -> None:
+        """Write all of ``data``.
+
+        Raises:
+            FileFailed: the stream does not take it.
+        """
+        try:
+            left = memoryview(data)
+            while left:
+                taken = self._stream.write(left)
+                left = left[taken:]
+        except OSError as error:
+            raise FileFailed(f"the output takes no more: {why(error)}") from error
+
+    def _flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise FileFailed(f"the output takes no more: {why(error)}") from error
+
+    def finished(self, inflow: Inflow) -> None:
+        """Take note of a file that is whole."""
+        self._finished.append(inflow)
+
+
+class Inflow:
+    """A file on its way into an outlet."""
+
+    brief = False
+    """Whether ``write`` is short work: whoever reads the stream may keep us waiting."""
+
+    def __init__(self, outlet: Outlet, entry: Entry) -> None:
+        self.entry = entry
+        self._outlet = outlet
+        self._nodes = FileDigest()
+        self._size = 0
+
+    def write(self, data: Buffer) -> None:
+        """Write contents to the stream; raises as ``Outlet.write``."""
+        self._outlet.write(data)
+
+    def add(self, node: bytes) -> None:
+        """Take the digest of the next node."""
+        self._nodes.add(node)
+
+    def finish(self, size: int, mtime_ns: int, mode: int) -> None:
+        """Hear that the file is whole."""
+        self._size = size
+        self._outlet.finished(self)
+
+    def discard(self) -> None:
+        """Raise: what was written is only the beginning of the file.
+
+        Raises:
+            FileFailed: always.
+        """
+        raise _ended_early(self.entry)
+
+    def receipt(self) -> Receipt:
+        """Return the receipt; durable as far as a stream can be: whoever reads it has it."""
+        return Receipt(Action.RECEIVED, self._size, self._nodes.value(self._size), durable=True)
+
+
+_WANTED = Verdict(Answer.WANTED)
+_REFUSED = Verdict(
+    Answer.REFUSED, code=ExitCode.REFUSED, reason="this receiver takes a single file"
+)
+_NOT_HERE = Receipt(
+    Action.FAILED, code=ExitCode.REFUSED, reason="this receiver takes a single file"
+)
+
+
+def _ended_early(entry: Entry) -> FileFailed:
+    return FileFailed(f"{entry.path!a} could not be read to its end at the sender")

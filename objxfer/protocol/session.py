@@ -1,0 +1,415 @@
+"""The multiplexing session: bytes in, messages by item; messages out, buffers.
+
+It starts where the handshake ends. It holds the sequence and tags of both directions, the
+states of all live items and their credit, and knows nothing of sockets, threads or the clock.
+
+Its owner does three things, in any order, under one lock: lets it fill (``get_buffer``, then
+``received``) and takes the ``events``; says things (``open``, ``send``, ``end``); writes what is
+``outgoing`` and says how much of it was taken (``sent``). The shape of filling is that of
+``asyncio.BufferedProtocol``: large payload lands where the owner's ``landing`` wants it.
+
+Failures are sticky. What the peer did wrong is raised out of ``received``: ``IntegrityError`` for
+bytes that do not match, ``PeerError`` for messages that are not legal; the session is dead then
+and has queued its one generic ``FAILURE`` as its last word.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from objxfer.errors import ConnectionLost, ObjxferError, PeerError
+from objxfer.files.digest import node_digest
+from objxfer.limits import MIB, Limits
+from objxfer.protocol.chunks import (
+    CREDITED,
+    OPENING,
+    OVERHEAD,
+    Header,
+    Type,
+    pack_header,
+    payload_digest,
+)
+from objxfer.protocol.handshake import Established, Role
+from objxfer.protocol.incoming import DIRECT, Incoming
+from objxfer.protocol.messages import (
+    READERS,
+    Abort,
+    Credit,
+    Data,
+    End,
+    Failure,
+    Message,
+    Object,
+    Ping,
+    Pong,
+)
+from objxfer.protocol.states import ANSWERS, LEGAL, Side, State
+from objxfer.protocol.trees import Pack
+
+INITIAL_CREDIT: Final = 8 * MIB
+"""Bytes of an item that may be sent before the receiver has said anything."""
+_ITEMS: Final = 1024
+"""Items the peer may have open at once."""
+
+Landing = Callable[[int, int, int], memoryview | None]
+
+
+class Event(NamedTuple):
+    """A message of the peer, legal and verified."""
+
+    item: int
+    message: Message
+    size: int
+    """Bytes of its chunk, header included."""
+
+
+@dataclass(slots=True)
+class _Item:
+    """What both sides know of a live item."""
+
+    opener: State
+    target: State
+    credit: int = INITIAL_CREDIT
+    """Bytes the opener may still send."""
+    data: int = 0
+    """Bytes of data the opener has sent."""
+    dropped: bool = False
+    """We aborted it: what still comes of it is checked and thrown away."""
+
+    @property
+    def over(self) -> bool:
+        return self.opener is State.CLOSED and self.target is State.CLOSED
+
+
+class Session:
+    """One authenticated connection, without I/O. Not for use by two threads at once.
+
+    Args:
+        established: what the handshake agreed on.
+        limits: what this side accepts.
+        landing: called for a data payload of at least ``DIRECT`` bytes whose header is verified,
+            with the item, the bytes of data of the item before it, and its size; returns
+            writable memory of exactly that size, or None where there is none now (then
+            ``get_buffer`` returns None until there is).
+    """
+
+    def __init__(self, established: Established, limits: Limits, landing: Landing) -> None:
+        client = established.role is Role.CLIENT
+        self._landing = landing
+        self._sealer = established.sealer
+        self.proof = established.opener.proof
+        """Goes with every message of the peer; None in mode none."""
+        self._items: dict[int, _Item] = {}
+        self._next_own, self._last_theirs = (1, 0) if client else (2, -1)
+        self._incoming = Incoming(established.opener, limits, self._judge, self._land)
+        self.events: deque[Event] = deque()
+        """What the peer said and nobody has taken yet."""
+        self.outgoing: deque[bytes | bytearray | memoryview] = deque()
+        """What waits to be written, in order; taken off by ``sent``."""
+        self.queued = 0
+        """Bytes in ``outgoing``."""
+        self.bytes_queued = 0
+        """Bytes ever put into ``outgoing``: they are written once ``bytes_out`` is as much."""
+        self.failure: ObjxferError | None = None
+        """Why the session is dead, once it is."""
+        self.ended = False
+        """We have said that we are through."""
+        self.peer_ended = False
+        """The peer has said that it is through."""
+        self.chunks_in = self.bytes_in = self.bytes_out = 0
+        """Verified chunks, and bytes both ways, as a statistic."""
+        early = established.early
+        if early:
+            self._incoming.get_buffer()[: len(early)] = early
+            self.received(len(early))
+
+    # --- saying things ---
+
+    def open(self, message: Message) -> int:
+        """Open an item and return its id.
+
+        Raises:
+            ObjxferError: the session is dead or ended.
+        """
+        item = self._next_own
+        self._next_own += 2
+        self._items[item] = _Item(State.IDLE, State.CLOSED)
+        self.send(item, message)
+        return item
+
+    def send(self, item: int, message: Message) -> bool:
+        """Queue one message of a live item; the payload of data is passed on, not copied.
+
+        Returns:
+            Whether there was credit for it; if not, nothing happened.
+
+        Raises:
+            ObjxferError: the session is dead.
+            AssertionError: the message is not legal now: our own mistake.
+        """
+        if self.failure is not None:
+            raise self.failure
+        kind = message.type
+        if isinstance(message, Data):
+            payload, digest = message.payload, message.digest
+        else:
+            payload = message.pack()
+            digest = payload_digest(kind, payload)
+        state = self._items.get(item)
+        assert state is not None, f"{kind.name} on item {item}, which is over"
+        assert not self.ended or kind not in OPENING, "an item after the end"
+        if kind in CREDITED:
+            size = OVERHEAD + len(payload)
+            if state.credit < size:
+                return False
+            state.credit -= size
+        elif isinstance(message, Credit):
+            state.credit += message.number
+        self._advance(item, state, self._own_side(item), message)
+        self._queue(kind, item, payload, digest)
+        return True
+
+    def ping(self, number: int) -> None:
+        """Ask the peer for a sign of life."""
+        self._say(Ping(number))
+
+    def end(self) -> None:
+        """Say that this direction is through. Nothing but answers may be sent after it."""
+        if not self.ended and self.failure is None:
+            self._say(End())
+            self.ended = True
+
+    def give_up(self) -> None:
+        """Say that this side gives the connection up; nothing more can be said after it."""
+        if self.failure is None and not self.ended:
+            self._say(Failure())
+
+    def abort(self, item: int, message: Abort) -> None:
+        """End our side of an item now; what still comes of it is thrown away.
+
+        Does nothing for an item whose our side is closed already.
+        """
+        state = self._items.get(item)
+        if state is None or self.failure is not None:
+            return
+        own = self._own_side(item)
+        if (state.opener if own is Side.OPENER else state.target) is not State.CLOSED:
+            self.send(item, message)
+        state = self._items.get(item)
+        if state is not None:
+            state.dropped = True
+
+    def live(self, item: int) -> bool:
+        """Tell whether an item is not over yet."""
+        return item in self._items
+
+    def sent(self, size: int) -> None:
+        """Take ``size`` bytes off ``outgoing``: they are written."""
+        self.queued -= size
+        self.bytes_out += size
+        outgoing = self.outgoing
+        while size:
+            first = outgoing[0]
+            if len(first) > size:
+                outgoing[0] = memoryview(first)[size:]
+                return
+            size -= len(first)
+            outgoing.popleft()
+
+    def _say(self, message: End | Ping | Pong | Failure) -> None:
+        payload = message.pack()
+        self._queue(message.type, 0, payload, payload_digest(message.type, payload))
+
+    def _queue(
+        self, kind: Type, item: int, payload: bytes | bytearray | memoryview, digest: bytes
+    ) -> None:
+        size = len(payload)
+        header = pack_header(kind, item, size, digest)
+        start = header + self._sealer.seal(header)
+        if size < DIRECT:
+            self.outgoing.append(start + payload)
+        else:
+            self.outgoing.append(start)
+            self.outgoing.append(payload)
+        self.queued += OVERHEAD + size
+        self.bytes_queued += OVERHEAD + size
+
+    # --- being told things ---
+
+    def get_buffer(self) -> memoryview | None:
+        """Return where the next bytes of the peer go, never empty; None: no memory now, wait."""
+        if self._incoming.stalled:
+            self._take_chunks()
+            if self._incoming.stalled:
+                return None
+        return self._incoming.get_buffer()
+
+    def received(self, size: int) -> None:
+        """Say that ``size`` bytes were written to the start of ``get_buffer``.
+
+        Raises:
+            IntegrityError: bytes that were not sent so.
+            PeerError: a message that is not legal.
+            ConnectionLost: the peer gave the connection up.
+        """
+        self.bytes_in += size
+        self._incoming.received(size)
+        self._take_chunks()
+
+    def lost(self) -> ConnectionLost:
+        """The stream ended; return what that means where no end was said."""
+        error = ConnectionLost("the connection ended without an end message")
+        if self.failure is None and not self.peer_ended:
+            self.failure = error
+        return error
+
+    def _take_chunks(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            while (chunk := self._incoming.next_chunk()) is not None:
+                self._take(*chunk)
+        except ObjxferError as error:
+            self._say(Failure())
+            self.failure = error
+            raise
+
+    def _land(self, header: Header) -> memoryview | None:
+        if header.type is not Type.DATA or self._dropped(header.item):
+            return memoryview(bytearray(header.size))
+        return self._landing(header.item, self._items[header.item].data, header.size)
+
+    def _dropped(self, item: int) -> bool:
+        state = self._items.get(item)
+        return state is None or state.dropped
+
+    def _own_side(self, item: int) -> Side:
+        return Side.OPENER if item % 2 == self._next_own % 2 else Side.TARGET
+
+    def _their_side(self, item: int) -> Side:
+        return Side.TARGET if item % 2 == self._next_own % 2 else Side.OPENER
+
+    def _judge(self, header: Header) -> None:
+        """Judge by the header alone, before the payload is read."""
+        kind, item = header.type, header.item
+        if item == 0:
+            if self.peer_ended and kind is Type.END:
+                raise PeerError("a second end")
+            return
+        side = self._their_side(item)
+        if kind in OPENING:
+            if side is not Side.OPENER or item <= self._last_theirs or self.peer_ended:
+                raise PeerError(f"{kind.name} opens item {item} out of turn")
+            if len(self._items) >= _ITEMS:
+                raise PeerError(f"more than {_ITEMS} items at once")
+            return
+        state = self._items.get(item)
+        if state is None:
+            # Credit and aborts may cross the end of an item; nothing else can.
+            late = item < self._next_own if side is Side.TARGET else item <= self._last_theirs
+            if not late or kind not in (Type.CREDIT, Type.ABORT):
+                raise PeerError(f"{kind.name} on item {item}, which is not open")
+            return
+        said = state.opener if side is Side.OPENER else state.target
+        legal = LEGAL.get((side, said), {})
+        if kind not in legal and (kind is not Type.ABORT or said is State.CLOSED):
+            if kind in (Type.CREDIT, Type.ABORT) and said is State.CLOSED:
+                return
+            raise PeerError(f"{kind.name} on item {item} while {said.name}")
+        if kind in CREDITED:
+            state.credit -= OVERHEAD + header.size
+            if state.credit < 0:
+                raise PeerError(f"more data than credit on item {item}")
+
+    def _take(self, header: Header, payload: bytes | memoryview) -> None:
+        self.chunks_in += 1
+        kind, item = header.type, header.item
+        message: Message
+        if kind is Type.DATA:
+            message = Data(payload, header.digest)
+        else:
+            message = READERS[kind].unpack(bytes(payload))
+        if item == 0:
+            self._take_own(message)
+            return
+        if kind in OPENING:
+            self._last_theirs = item
+            self._items[item] = _Item(State.IDLE, State.CLOSED)
+        state = self._items.get(item)
+        if state is None:
+            return
+        side = self._their_side(item)
+        dropped = state.dropped
+        self._advance(item, state, side, message)
+        if isinstance(message, Data):
+            state.data += len(message.payload)
+        elif isinstance(message, Credit):
+            if not message.number:
+                raise PeerError("a credit of nothing")
+            state.credit += message.number
+        elif isinstance(message, Abort):
+            # The answer: our side closes too, so the item is over for both.
+            self.abort(item, Abort(message.code, b"", ""))
+        if not dropped:
+            self.events.append(Event(item, message, OVERHEAD + header.size))
+
+    def _take_own(self, message: Message) -> None:
+        match message:
+            case Ping(number):
+                self._say(Pong(number))
+            case End():
+                self.peer_ended = True
+            case Failure():
+                raise ConnectionLost("the peer gave the connection up; its log says why")
+            case _:
+                assert isinstance(message, Pong)
+
+    def _advance(self, item: int, state: _Item, side: Side, message: Message) -> None:
+        """Move an item's states along by a message that one side says."""
+        kind = message.type
+        said = state.opener if side is Side.OPENER else state.target
+        if kind is Type.ABORT:
+            after: State | None = State.CLOSED
+        else:
+            legal = LEGAL.get((side, said), {})
+            if kind is Type.CREDIT and kind not in legal:
+                return  # it crossed the end
+            assert kind in legal, f"{kind.name} on item {item} while {said.name}"
+            after = legal[kind]
+            if kind in OPENING:
+                after, state.target = _opened(message)
+            elif isinstance(message, Pack) and not message.size:
+                after = State.OPEN
+        if after is not None:
+            if side is Side.OPENER:
+                state.opener = after
+            else:
+                state.target = after
+        moved = ANSWERS.get((side, kind))
+        if moved is not None:
+            if side is Side.OPENER:
+                state.target = moved.get(state.target, state.target)
+            else:
+                state.opener = moved.get(state.opener, state.opener)
+        if state.over:
+            del self._items[item]
+
+
+def _opened(message: Message) -> tuple[State, State]:
+    """Return the states of opener and target behind an opening message."""
+    if isinstance(message, Object):
+        target = State.OWING if message.receipt_wanted else State.SILENT
+        if message.content is None:
+            return State.BODY, target
+        return State.CLOSED, target if message.receipt_wanted else State.CLOSED
+    if message.type is Type.OFFER:
+        return State.OFFERED, State.ASKED
+    return State.CLOSED, State.CLOSED
+
+
+def data(payload: bytes | bytearray | memoryview) -> Data:
+    """Return the data message of at most one node of bytes."""
+    return Data(payload, node_digest(payload))

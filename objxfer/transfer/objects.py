@@ -1,0 +1,131 @@
+"""An object on its way: small ones in a single message, large ones as data behind it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from objxfer.errors import LimitExceeded, PeerError
+from objxfer.files.digest import NODE
+from objxfer.limits import Limits
+from objxfer.protocol.chunks import CONTROL_LIMIT
+from objxfer.protocol.messages import Data, Done, Object, Taken
+from objxfer.protocol.session import data
+from objxfer.transfer.buffers import memory
+from objxfer.transfer.progress import Tally
+from objxfer.transfer.steps import Port, Receive, Steps, receive, send
+
+Buffer = bytes | bytearray | memoryview
+
+_INLINE = CONTROL_LIMIT - 1024
+"""Objects up to this size travel inside the message that opens them."""
+
+
+def opening(
+    serializer: str, head: Buffer, buffers: Sequence[Buffer], *, receipt_wanted: bool = False
+) -> Object:
+    """Return the message that opens an object, all of it inside where it is small."""
+    sizes = tuple(map(len, buffers))
+    content = None
+    if len(head) + sum(sizes) + 8 * len(sizes) <= _INLINE:
+        content = b"".join((head, *buffers)) if buffers else bytes(head)
+    return Object(serializer, len(head), sizes, receipt_wanted, content)
+
+
+def check(message: Object, limits: Limits) -> None:
+    """Compare what an object is announced as with what this side accepts.
+
+    Raises:
+        LimitExceeded: it is too large; nothing was allocated for it.
+        PeerError: a size of zero where there must be something.
+    """
+    if not all(message.buffer_sizes):
+        raise PeerError("an object with an empty buffer")
+    for what, value, limit in (
+        ("head", message.head_size, limits.head),
+        ("object", message.size, limits.object),
+        ("buffers", len(message.buffer_sizes), limits.buffers),
+    ):
+        if value > limit:
+            raise LimitExceeded(f"an object's {what} of {value} is over Limits.{what}, {limit}")
+
+
+def parts(message: Object, content: memoryview) -> tuple[memoryview, list[memoryview]]:
+    """Cut the content of a small object into its head and buffers."""
+    at = message.head_size
+    head, buffers = content[:at], []
+    for size in message.buffer_sizes:
+        buffers.append(content[at : at + size])
+        at += size
+    return head, buffers
+
+
+def send_object(
+    message: Object, head: Buffer, buffers: Sequence[Buffer], tally: Tally
+) -> Steps[None]:
+    """Send one object, and wait for its receipt where it wants one.
+
+    The buffers must stay as they are until all is written.
+    """
+    tally.bytes_total = message.size
+    yield from send(message)
+    if message.content is None:
+        for part in (head, *buffers):
+            view = memoryview(part)
+            for at in range(0, len(view), NODE):
+                piece = view[at : at + NODE]
+                yield from send(data(piece))
+                tally.bytes_done += len(piece)
+        yield from send(Done())
+    else:
+        tally.bytes_done = message.size
+    if message.receipt_wanted:
+        yield from receive(Taken)
+
+
+def receive_object(port: Port, *, message: Object, tally: Tally) -> Steps[list[memoryview]]:
+    """Receive the head and the buffers of one object that follows as data.
+
+    They are allocated at once, so ``check`` the message first; data lands directly in them.
+    """
+    tally.bytes_total = message.size
+    whole = [memory(size) for size in (message.head_size, *message.buffer_sizes)]
+    starts = [0, *accumulate(map(len, whole))]
+
+    def land(at: int, size: int) -> memoryview:
+        part = bisect_right(starts, at) - 1
+        begin = at - starts[part]
+        if part < len(whole) and begin + size <= len(whole[part]):
+            return whole[part][begin : begin + size]
+        return memoryview(bytearray(size))  # it is cut wrongly, which is found below
+
+    port.land = land
+    for piece in _cut(whole):
+        one = yield from _next_data()
+        if len(one.payload) != len(piece):
+            raise PeerError("data of an object is not cut as it must be")
+        if not _landed(one.payload, piece):
+            piece[:] = one.payload
+        tally.bytes_done += len(piece)
+    yield from receive(Done)
+    return whole
+
+
+def _next_data() -> Steps[Data]:
+    message = yield Receive()
+    if not isinstance(message, Data):
+        raise PeerError("an object ended before it was whole")
+    return message
+
+
+def _cut(whole: Sequence[memoryview]) -> Iterator[memoryview]:
+    """Cut memory as its data is cut: no piece crosses the end of a part."""
+    for part in whole:
+        for at in range(0, len(part), NODE):
+            yield part[at : at + NODE]
+
+
+def _landed(payload: object, piece: memoryview) -> bool:
+    """Tell whether a payload landed where it belongs."""
+    return isinstance(payload, memoryview) and payload.obj is piece.obj

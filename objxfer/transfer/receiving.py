@@ -1,0 +1,327 @@
+"""The receiver's side of a tree: judge what is announced, write what comes, receipt it.
+
+What has come is flushed in groups: when nothing more lies there to be read, when the sender asks,
+and by count, bytes and time. A receipt leaves only after everything it states has happened.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from objxfer.errors import LimitExceeded, PeerError
+from objxfer.files.digest import Buffer
+from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
+from objxfer.files.sink import Arrived
+from objxfer.limits import MIB, Limits
+from objxfer.protocol.messages import Data, Done, Message
+from objxfer.protocol.trees import (
+    Accept,
+    Entries,
+    Fate,
+    File,
+    FileEnd,
+    Flush,
+    Offer,
+    Pack,
+    Receipts,
+    Wanted,
+)
+from objxfer.transfer.buffers import Pool
+from objxfer.transfer.progress import Tally
+from objxfer.transfer.report import OUTCOMES, EntryReport, OnEntry, Outcome, Report
+from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
+
+_GROUP_FILES: Final = 200
+_GROUP_BYTES: Final = 64 * MIB
+_GROUP_SECONDS: Final = 2.0
+
+POOL: Final = Pool()
+"""Memory for what comes for the disk, of all connections of this process together."""
+
+
+class Part(Protocol):
+    """A file on its way in; see ``files.sink.Part``."""
+
+    def write(self, data: Buffer, /) -> None:
+        """Append contents."""
+
+    def add(self, node: bytes, /) -> None:
+        """Take the digest of the next node."""
+
+    def finish(self, size: int, mtime_ns: int, mode: int, /) -> None:
+        """Hear that it is whole."""
+
+    def discard(self) -> None:
+        """Hear that it will not be."""
+
+
+class Taker(Protocol):
+    """Where a tree goes; ``files.sink.Sink`` says what each method promises."""
+
+    def judge(self, entries: Sequence[Entry], /) -> list[Verdict]:
+        """Say what is wanted of announced files."""
+
+    def forgo(self, entry: Entry, /) -> None:
+        """Hear that a wanted file will not come."""
+
+    def open(self, entry: Entry, /) -> Part:
+        """Begin a file that comes piece by piece."""
+
+    def publish(self) -> list[tuple[Entry, Receipt]]:
+        """Flush and name all finished parts."""
+
+    def pack(self, files: Sequence[Arrived], /) -> list[Receipt]:
+        """Write, flush and name small files."""
+
+    def links(self, entries: Sequence[Entry], /) -> list[Receipt]:
+        """Make links."""
+
+    def folders(self, entries: Sequence[Entry], /) -> list[Receipt]:
+        """Make folders, or dress those that are there."""
+
+    def close(self) -> None:
+        """Remove what was not published, and release what is held."""
+
+
+OpenTaker = Callable[[Offer], Taker]
+"""Opens the place for what is offered; raises to refuse it."""
+
+
+def receive_tree(
+    port: Port,
+    *,
+    offer: Offer,
+    open_taker: OpenTaker,
+    limits: Limits,
+    tally: Tally,
+    on_entry: OnEntry | None,
+) -> Steps[Report]:
+    """Take what is offered.
+
+    Args:
+        port: this item's.
+        offer: what opened it.
+        open_taker: opens the place for it, in a worker.
+        limits: what this side accepts.
+        tally: counts along.
+        on_entry: told what became of each entry.
+    """
+    receiver = _TreeReceiver(port, offer, limits, tally, on_entry)
+    return (yield from receiver.receive(open_taker))
+
+
+class _TreeReceiver:
+    def __init__(
+        self, port: Port, offer: Offer, limits: Limits, tally: Tally, on_entry: OnEntry | None
+    ) -> None:
+        self._port = port
+        self._offer = offer
+        self._limits = limits
+        self._tally = tally
+        self._on_entry = on_entry
+        self._report = Report(tops=offer.tops)
+        self._kind = Kind.FILE
+        self._wanted: deque[Entry] = deque()
+        self._group_files = self._group_bytes = 0
+        self._group_began = 0.0
+
+    def receive(self, open_taker: OpenTaker) -> Steps[Report]:
+        """Receive everything, from the answer to the offer to the last receipt."""
+        begun = self._port.now
+        first = ascii(self._offer.tops[0].decode(errors="surrogateescape"))[1:-1]
+        more = len(self._offer.tops) - 1
+        self._tally.name = f"{first} and {more} more" if more else first
+        self._port.land = lambda _at, size: POOL.lease(size)
+        taker = yield from run(lambda: open_taker(self._offer))
+        try:
+            yield from send(Accept(min(self._limits.entries, 2**32 - 1)))
+            while not isinstance(message := (yield from self._next(taker)), Done):
+                yield from self._take(taker, message)
+            if self._wanted:
+                raise PeerError("the tree ended before all wanted files came")
+            yield from self._publish(taker)
+            yield from run(taker.close)
+            yield from send(Done())
+        finally:
+            taker.close()
+        self._report.seconds = self._port.now - begun
+        return self._report
+
+    def _next(self, taker: Taker) -> Steps[Message]:
+        """Wait for the next message; what has come by then is not kept waiting."""
+        message: Message | None = None
+        if self._group_files:
+            message = yield Receive(wait=False)
+            if message is None:
+                yield from self._publish(taker)
+        if message is None:
+            message = yield Receive()
+        assert message is not None
+        return message
+
+    def _take(self, taker: Taker, message: Message) -> Steps[None]:
+        match message:
+            case Entries(entries):
+                yield from self._take_entries(taker, entries)
+            case Pack():
+                yield from self._take_pack(taker, message)
+            case File():
+                yield from self._take_file(taker, message)
+            case Flush():
+                yield from self._publish(taker)
+            case _:
+                raise PeerError(f"{message.type.name} in the middle of a tree")
+
+    def _take_entries(self, taker: Taker, entries: Sequence[Entry]) -> Steps[None]:
+        if len(entries) > self._limits.entries:
+            raise LimitExceeded(f"{len(entries)} entries in one batch")
+        kind = entries[0].kind
+        if kind < self._kind or any(entry.kind is not kind for entry in entries):
+            raise PeerError("a tree is announced in the order files, links, folders")
+        if kind is Kind.FILE:
+            verdicts = yield from run(lambda: taker.judge(entries))
+            for entry, verdict in zip(entries, verdicts, strict=True):
+                if verdict.answer is Answer.WANTED:
+                    self._wanted.append(entry)
+                else:
+                    self._tell_verdict(entry, verdict)
+            for part in Wanted.split(verdicts):
+                yield from send(part)
+            return
+        if kind is not self._kind:
+            if self._wanted:
+                raise PeerError("links and folders before all wanted files came")
+            yield from self._publish(taker)
+            self._kind = kind
+        for part in Wanted.split([_WANTED] * len(entries)):
+            yield from send(part)
+        place = taker.links if kind is Kind.LINK else taker.folders
+        yield from self._send_receipts(entries, (yield from run(lambda: place(entries))))
+
+    def _take_pack(self, taker: Taker, pack: Pack) -> Steps[None]:
+        contents = memoryview((yield from receive(Data)).payload) if pack.size else memoryview(b"")
+        if len(contents) != pack.size:
+            raise PeerError("a pack is not as long as announced")
+        arrived: list[Arrived] = []
+        lost: list[Entry] = []
+        at = 0
+        for file in pack.files:
+            entry = self._pop_wanted()
+            if file.fate is Fate.LOST:
+                lost.append(entry)
+                continue
+            read = Entry(entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode)
+            arrived.append(Arrived(read, contents[at : at + file.size]))
+            at += file.size
+        yield from self._publish(taker)
+
+        def take() -> list[Receipt]:
+            for entry in lost:
+                taker.forgo(entry)
+            return taker.pack(arrived)
+
+        receipts = yield from run(take)
+        self._tally.bytes_done += at
+        yield from self._send_receipts([file.entry for file in arrived], receipts)
+
+    def _take_file(self, taker: Taker, file: File) -> Steps[None]:
+        entry = self._pop_wanted()
+        read = Entry(entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode)
+        part = yield from run(lambda: taker.open(read))
+        tally, size = self._tally, 0
+        tally.path, tally.path_done, tally.path_total = entry.path, 0, file.size
+        while isinstance(message := (yield Receive()), Data):
+            size += len(message.payload)
+            if size > file.size:
+                raise PeerError("a file is longer than it was said to be")
+            yield from run(partial(_append, part, message), brief=True)
+            tally.bytes_done += len(message.payload)
+            tally.path_done = size
+            del message
+        tally.path, tally.path_total = b"", None
+        if not isinstance(message, FileEnd):
+            raise PeerError(f"{message.type.name} in the middle of a file")
+        if message.fate is Fate.LOST:
+            yield from run(part.discard)
+            return
+        if message.size != size:
+            raise PeerError("a file is not as long as its end says")
+        yield from run(lambda: part.finish(size, file.mtime_ns, file.mode), brief=True)
+        if not self._group_files:
+            self._group_began = self._port.now
+        self._group_files += 1
+        self._group_bytes += size
+        if (
+            self._group_files >= _GROUP_FILES
+            or self._group_bytes >= _GROUP_BYTES
+            or self._port.now - self._group_began >= _GROUP_SECONDS
+        ):
+            yield from self._publish(taker)
+
+    def _publish(self, taker: Taker) -> Steps[None]:
+        if self._group_files:
+            self._group_files = self._group_bytes = 0
+            published = yield from run(taker.publish)
+            yield from self._send_receipts(
+                [entry for entry, _ in published], [receipt for _, receipt in published]
+            )
+
+    def _send_receipts(self, entries: Sequence[Entry], receipts: Sequence[Receipt]) -> Steps[None]:
+        for entry, receipt in zip(entries, receipts, strict=True):
+            self._tell_receipt(entry, receipt)
+        if receipts:
+            for part in Receipts.split(receipts):
+                yield from send(part)
+
+    def _pop_wanted(self) -> Entry:
+        if not self._wanted:
+            raise PeerError("a file that was not wanted")
+        return self._wanted.popleft()
+
+    def _tell_verdict(self, entry: Entry, verdict: Verdict) -> None:
+        outcome = {
+            Answer.UNCHANGED: Outcome.UNCHANGED,
+            Answer.SKIPPED: Outcome.SKIPPED,
+        }.get(verdict.answer, Outcome.FAILED)
+        report = EntryReport(
+            entry.path,
+            outcome,
+            entry.size,
+            durable=outcome is Outcome.UNCHANGED,
+            stored_as=verdict.stored_as,
+            code=verdict.code,
+            reason=verdict.reason,
+        )
+        self._tell(report, Kind.FILE)
+
+    def _tell_receipt(self, entry: Entry, receipt: Receipt) -> None:
+        report = EntryReport(
+            entry.path,
+            OUTCOMES[receipt.action],
+            receipt.size,
+            receipt.digest,
+            durable=receipt.durable,
+            stored_as=receipt.stored_as,
+            code=receipt.code,
+            reason=receipt.reason,
+        )
+        self._tell(report, entry.kind)
+
+    def _tell(self, entry: EntryReport, kind: Kind) -> None:
+        counts = kind is not Kind.FOLDER
+        self._report.add(entry, counts=counts)
+        if counts:
+            self._tally.files_done += 1
+        if self._on_entry is not None and (counts or entry.code):
+            self._on_entry(entry)
+
+
+_WANTED: Final = Verdict(Answer.WANTED)
+
+
+def _append(part: Part, message: Data) -> None:
+    part.write(message.payload)
+    part.add(message.digest)

@@ -1,0 +1,107 @@
+"""What became of a delivery: entry by entry while it runs, in sum at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from objxfer.errors import ExitCode, worst
+from objxfer.files.entries import Action
+
+_KEPT: Final = 100
+"""How many entries out of the ordinary a report names."""
+
+
+class Outcome(StrEnum):
+    """What became of one entry; the values are those of the JSON lines."""
+
+    SENT = "sent"
+    RECEIVED = "received"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryReport:
+    """What became of one file or link, or of a folder where it is worth a word."""
+
+    path: bytes
+    """As the sender calls it. The peer's words, at a receiver: escape it where it is shown."""
+    outcome: Outcome
+    size: int = 0
+    digest: bytes = b""
+    """32 bytes, or empty where nothing was carried; see ``files.digest``."""
+    durable: bool = False
+    stored_as: bytes = b""
+    """The path under which it lies, where that is not ``path``."""
+    code: ExitCode = ExitCode.OK
+    """What this entry makes the command end with."""
+    reason: str = ""
+    """Why, where it is not as it should be. May be the peer's words."""
+
+
+OnEntry = Callable[[EntryReport], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a delivery, in sum.
+
+    ``problems`` and ``kept_both`` name the first hundred entries each; ``on_entry`` of ``push``
+    tells of all.
+    """
+
+    tops: tuple[bytes, ...] = ()
+    """The names that were delivered. The peer's words, at a receiver."""
+    files: int = 0
+    """Files and links, whatever became of them."""
+    bytes: int = 0
+    """Contents that were carried."""
+    bytes_on_wire: int = 0
+    """Chunks both ways."""
+    seconds: float = 0.0
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    """How many of which outcome."""
+    problems: list[EntryReport] = field(default_factory=list)
+    kept_both: list[EntryReport] = field(default_factory=list)
+    """Stored under another name, because the one they have was taken."""
+    codes: dict[ExitCode, int] = field(default_factory=dict)
+    """How many entries made the command end with which code."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a command with this report ends with: 0 only if every file is durable."""
+        return ExitCode(worst(set(map(int, self.codes))))
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many entries had this outcome."""
+        return self.outcomes.get(outcome, 0)
+
+    def add(self, entry: EntryReport, *, counts: bool = True) -> None:
+        """Take account of one more entry; a folder ``counts`` only where it is a problem."""
+        if counts or entry.code:
+            self.files += 1
+            self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
+        if entry.outcome in (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED):
+            self.bytes += entry.size
+        if entry.code:
+            self.codes[entry.code] = self.codes.get(entry.code, 0) + 1
+            if len(self.problems) < _KEPT:
+                self.problems.append(entry)
+        renamed = entry.stored_as and entry.outcome is not Outcome.UNCHANGED
+        if renamed and len(self.kept_both) < _KEPT:
+            self.kept_both.append(entry)
+
+
+OUTCOMES: Final = {
+    Action.RECEIVED: Outcome.RECEIVED,
+    Action.REPLACED: Outcome.REPLACED,
+    Action.UNCHANGED: Outcome.UNCHANGED,
+    Action.SKIPPED: Outcome.SKIPPED,
+    Action.FAILED: Outcome.FAILED,
+}
+"""From a receipt to what its receiver reports; its sender reports ``SENT`` for ``RECEIVED``."""

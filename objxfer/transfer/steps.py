@@ -1,0 +1,87 @@
+"""What the generator of an item may ask for. Three requests, no more without an argument.
+
+A generator does nothing itself but think: it yields a step and is resumed with its answer, or
+with an error thrown in. What it must release it releases in ``finally``, without yielding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from objxfer.errors import PeerError
+from objxfer.protocol.messages import Message
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Say a message of this item. Answer: None, once it is queued in its turn.
+
+    It waits for credit, and while much is queued. The payload of data must not change before
+    it is written: at most ``exchange.UNSENT`` nodes of an item are in that state at once.
+    """
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Take the next message of this item. Answer: the message, or None if not to ``wait``.
+
+    An abort by the peer is thrown in as ``RefusedByPeer`` at whatever step comes next.
+    """
+
+    wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do work on the disk or the processor. Answer: what ``call`` returns.
+
+    It is never abandoned: cancelling waits for it. What is not ``brief`` (a flush, a scan) runs
+    in a worker thread of the driver while the connection goes on.
+    """
+
+    call: Callable[[], Any]
+    brief: bool = False
+
+
+Steps: TypeAlias = Generator[Send | Receive | Run, Any, T]
+
+
+@dataclass(slots=True)
+class Port:
+    """What an item's generator and the exchange that runs it share."""
+
+    now: float = 0.0
+    """The driver's clock, in seconds, as of this resumption."""
+    land: Callable[[int, int], memoryview | None] = lambda _at, size: memoryview(bytearray(size))
+    """From the place of a large data payload in all data of the item, and its size, to memory of
+    exactly that size; None where there is none now."""
+
+
+def send(message: Message) -> Steps[None]:
+    """Say a message."""
+    yield Send(message)
+
+
+def receive(kind: type[M]) -> Steps[M]:
+    """Wait for the next message, which must be of one kind.
+
+    Raises:
+        PeerError: it is of another kind.
+    """
+    message = yield Receive()
+    if not isinstance(message, kind):
+        raise PeerError(f"{message.type.name} where {kind.__name__} should come")
+    return message
+
+
+def run(call: Callable[[], T], *, brief: bool = False) -> Steps[T]:
+    """Do work and return what it returns."""
+    result: T = yield Run(call, brief)
+    return result
