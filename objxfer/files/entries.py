@@ -26,7 +26,7 @@ class Entry:
     size: int = 0
     """Bytes of a file; ``UNKNOWN_SIZE`` for a stream."""
     mtime_ns: int = 0
-    """Nanoseconds since 1970; negative before."""
+    """Nanoseconds since 1970, in a signed 64-bit number; negative before."""
     mode: int = 0
     """Permission bits, ``& 0o777``."""
     target: bytes = b""
@@ -34,6 +34,16 @@ class Entry:
 
 
 UNKNOWN_SIZE = 2**64 - 1
+
+
+def clamped(mtime_ns: int) -> int:
+    """Return a time as an entry can hold it: the year 2446 becomes 2262, 1601 becomes 1677."""
+    return min(max(mtime_ns, -(2**63)), 2**63 - 1)
+
+
+def why(error: OSError) -> str:
+    """Return an operating system's error as a reason in a sentence."""
+    return (error.strerror or str(error)).lower()
 
 
 class IfExists(IntEnum):

@@ -1,0 +1,270 @@
+"""Taking a delivery into a receiving folder; with ``part``, all that writes below one.
+
+A file is written under a name of ours in the folder where it will lie, flushed, and only then
+given its own name, in one step that never replaces what may not be replaced. Files are flushed
+in groups: write all, flush each, name all, flush each folder once; then come the receipts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from objxfer.errors import UnsafePath
+from objxfer.files.digest import Buffer, node_digests
+from objxfer.files.entries import Action, Answer, Entry, IfExists, Receipt, Verdict, clamped
+from objxfer.files.judge import Judge, numbered
+from objxfer.files.part import Link, Nameable, Part, create, failed
+from objxfer.files.paths import OURS, safe_target
+from objxfer.files.root import Folder, Root, can_flush
+from objxfer.limits import Limits
+
+GROUP: Final = 200
+"""How many files ``Sink.pack`` holds open from their writing to their flush."""
+_MOVED: Final = "its folder was moved or replaced meanwhile"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file whose whole contents are in memory."""
+
+    entry: Entry
+    """With size, mtime_ns and mode as they were when it was read."""
+    contents: Buffer
+
+
+class Sink:
+    """Takes one delivery into a receiving folder. Not for use by two threads at once.
+
+    No method raises an error of the disk or of a name: verdicts and receipts say it. The sink
+    owns what it has not published yet, and ``close`` removes that; the ``Root`` stays the
+    caller's, to be closed after it.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        *,
+        tops: Collection[bytes],
+        if_exists: IfExists,
+        asked: IfExists | None,
+        limits: Limits,
+    ) -> None:
+        """Take what comes for ``root``.
+
+        Args:
+            root: the receiving folder, or one below it.
+            tops: the first components that entries may have: what was offered.
+            if_exists: what this receiver allows where something different lies under a name.
+            asked: what the sender asks for; a harsher one than ``if_exists`` is refused where
+                something different lies.
+            limits: for names, paths, depth and the targets of links.
+        """
+        self._root = root
+        self._tops = frozenset(tops)
+        self._limits = limits
+        self._judge = Judge(root, tops=self._tops, if_exists=if_exists, asked=asked, limits=limits)
+        self._umask = _umask()
+        self._parts: list[Part] = []
+        self._stem = OURS + b"-" + os.urandom(8).hex().encode()
+        self._temps = 0
+
+    def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Say to each announced file, in order, what is wanted of it.
+
+        WANTED files count against the free space until they are opened, packed or given up
+        with ``forgo``; a hundredth of the file system, at most 16 MiB, is left free. Two equal
+        paths are told apart within one call; what came before, the disk tells.
+
+        Args:
+            entries: of files only. Streams are never unchanged.
+        """
+        return self._judge.judge(entries)
+
+    def forgo(self, entry: Entry) -> None:
+        """Hear that a file judged as wanted will not come after all."""
+        self._judge.settle(entry)
+
+    def open(self, entry: Entry) -> Part:
+        """Begin a file or stream that arrives piece by piece.
+
+        Returns:
+            Where it goes; if it could not be begun, its ``failure`` is set.
+        """
+        self._judge.settle(entry)
+        part = Part(entry, self._umask)
+        self._parts.append(part)
+        try:
+            part.begin(self._judge.path(entry), self._root, self._temp())
+        except (OSError, UnsafePath) as error:
+            part.fail(failed(error))
+        return part
+
+    def publish(self) -> list[tuple[Entry, Receipt]]:
+        """Flush and name all finished parts; return what became of each, in that order.
+
+        Each holds a descriptor until then: callers publish every 200 files, 64 MiB or 2 s.
+        """
+        parts = [part for part in self._parts if part.finished and not part.ended]
+        entries = [part.announced for part in parts]
+        return list(zip(entries, self._publish(parts), strict=True))
+
+    def pack(self, files: Sequence[Arrived]) -> list[Receipt]:
+        """Write, flush and name many small files; return what became of each, in order."""
+        receipts: list[Receipt] = []
+        for start in range(0, len(files), GROUP):
+            parts = []
+            for file in files[start : start + GROUP]:
+                part = self.open(file.entry)
+                part.write(file.contents)
+                for node in node_digests(file.contents):
+                    part.add(node)
+                part.finish(file.entry.size, file.entry.mtime_ns, file.entry.mode)
+                parts.append(part)
+            receipts += self._publish(parts)
+        return receipts
+
+    def links(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Make symbolic links; return what became of each, in order.
+
+        Only relative ones that stay inside what was offered are made. An equal link is
+        unchanged; for anything else that lies there the policy for files holds.
+        """
+        receipts = []
+        for entry in entries:
+            try:
+                path = self._judge.path(entry)
+                safe_target(path, entry.target, self._tops, self._limits)
+                folder = self._standing(self._root.parent(path, create=True))
+                receipts.append(self._place(Link(entry, path, folder, self._temp())))
+                self._root.touch_chain(folder)
+            except (OSError, UnsafePath) as error:
+                receipts.append(failed(error))
+        return self._flushed(receipts, entries)
+
+    def folders(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Make folders that are missing, set modes and times; return what became of each, in order.
+
+        To be called last, and for a folder after all below it. A folder that was there takes
+        the mode and time that come; what it has beyond 0o777 stays.
+        """
+        receipts = []
+        for entry in entries:
+            try:
+                path = self._judge.path(entry)
+                folder = self._standing(self._root.folder(path, create=True))
+                receipts.append(self._dress(folder, entry))
+                self._root.touch_chain(folder)
+            except (OSError, UnsafePath) as error:
+                receipts.append(failed(error))
+        return self._flushed(receipts, entries)
+
+    def close(self) -> None:
+        """Remove what was not published. Calling it again does nothing."""
+        for part in self._parts:
+            part.discard()
+        self._parts.clear()
+
+    def _temp(self) -> bytes:
+        self._temps += 1
+        return b"%b-%d" % (self._stem, self._temps)
+
+    def _standing(self, folder: Folder) -> Folder:
+        if self._root.moved((folder,)):
+            raise UnsafePath(_MOVED)
+        return folder
+
+    def _dress(self, folder: Folder, entry: Entry) -> Receipt:
+        """Give a folder its mode and time."""
+        status = os.fstat(folder.fd)
+        kept = stat.S_IMODE(status.st_mode)
+        mode = kept & ~0o777 | entry.mode & 0o777 & ~self._umask
+        time = clamped(entry.mtime_ns)
+        if mode == kept and self._root.quirks.same_time(status.st_mtime_ns, time):
+            return Receipt(Action.UNCHANGED, durable=True)
+        os.fchmod(folder.fd, mode)
+        os.utime(folder.fd, ns=(time, time))
+        return Receipt(Action.RECEIVED, durable=True)
+
+    def _publish(self, parts: Sequence[Part]) -> list[Receipt]:
+        """Take a group of finished parts from their temporary names to their receipts."""
+        for part in parts:
+            if not part.failure:
+                part.flush()
+        moved = self._root.moved({part.folder for part in parts if not part.failure})
+        receipts = [part.failure or self._name(part, moved) for part in parts]
+        for part in parts:
+            part.discard()
+        self._parts = [part for part in self._parts if not part.ended]
+        return self._flushed(receipts, [part.announced for part in parts])
+
+    def _name(self, part: Part, moved: set[Folder]) -> Receipt:
+        try:
+            if part.folder in moved:
+                raise UnsafePath(_MOVED)
+            receipt = self._place(part)
+            self._root.touch_chain(part.folder)
+        except (OSError, UnsafePath) as error:
+            return failed(error)
+        return receipt
+
+    def _place(self, coming: Nameable) -> Receipt:
+        """Give something its name, or a number behind it, or none, as the policy says.
+
+        Raises:
+            OSError: it could not be named.
+        """
+        entry, folder, own = coming.entry, coming.folder, coming.path.name
+        there = create(coming, own)
+        if there is None:
+            return Receipt(Action.RECEIVED, coming.size, coming.digest, coming.durable)
+        verdict = self._judge.met(entry, folder, own, there)
+        if verdict.answer is Answer.UNCHANGED:
+            return Receipt(Action.UNCHANGED, durable=True)
+        if verdict.answer is not Answer.WANTED:
+            action = Action.SKIPPED if verdict.answer is Answer.SKIPPED else Action.FAILED
+            return Receipt(action, code=verdict.code, reason=verdict.reason)
+        if self._judge.policy is IfExists.REPLACE:
+            coming.replace(own)
+            return Receipt(Action.REPLACED, coming.size, coming.digest, coming.durable)
+        for name in numbered(own, self._limits.name):
+            stored_as = coming.path.beside(name)
+            there = create(coming, name)
+            if there is None:
+                return Receipt(
+                    Action.RECEIVED, coming.size, coming.digest, coming.durable, stored_as
+                )
+            if self._judge.same(entry, folder, name, there):
+                return Receipt(Action.UNCHANGED, durable=True, stored_as=stored_as)
+        raise FileExistsError(errno.EEXIST, "too many of that name exist")
+
+    def _flushed(self, receipts: Sequence[Receipt], entries: Sequence[Entry]) -> list[Receipt]:
+        """Flush the folders, and take back what the receipts say of those that failed."""
+        self._root.flush()
+        return [
+            self._sure(receipt, entry) for receipt, entry in zip(receipts, entries, strict=True)
+        ]
+
+    def _sure(self, receipt: Receipt, entry: Entry) -> Receipt:
+        error = self._root.unflushed(entry.path)
+        if error is None or not receipt.durable:
+            return receipt
+        return failed(error) if can_flush(error) else replace(receipt, durable=False)
+
+
+def _umask() -> int:
+    """Return the mask of this process, without changing it where the system tells it."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

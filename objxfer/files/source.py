@@ -1,0 +1,208 @@
+"""Reading a file that may move under the reader: what was read is said, and whether it held still.
+
+A file is read through one descriptor and looked at before and after. Nothing is ever sent
+beyond the size it had when it was opened, nothing is padded, and no error ends more than the
+file it belongs to.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+from objxfer.errors import ExitCode, FileFailed
+from objxfer.files.entries import clamped, why
+
+_SECOND: Final = 1_000_000_000
+_GRAIN: Final = 20_000_000
+"""Two changes closer than this, in ns, may leave the same time on a file: two kernel ticks."""
+_COARSE_GRAIN: Final = 2 * _SECOND
+"""The same on a file system that keeps whole seconds."""
+
+_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a FIFO that took the file's place must not block
+    | getattr(os, "O_BINARY", 0)
+)
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+
+def _open(location: bytes, now_ns: int, *, follow: bool) -> tuple[int, os.stat_result]:
+    """Open a regular file whose next change is sure to show in its times.
+
+    Raises:
+        FileFailed: there is none.
+    """
+    try:
+        fd = os.open(location, _FLAGS if follow else _FLAGS | _NOFOLLOW)
+    except OSError as error:
+        raise _failed(error) from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no file"
+            raise FileFailed(f"is {kind} by now", exit_code=ExitCode.INCOMPLETE)
+        changed_ns = max(status.st_ctime_ns, status.st_mtime_ns)
+        grain = _GRAIN if changed_ns % _SECOND else _COARSE_GRAIN
+        if 0 <= now_ns - changed_ns < grain:
+            time.sleep((changed_ns + grain - now_ns) / _SECOND)
+            status = os.fstat(fd)
+    except BaseException:  # whatever it is, the descriptor must not leak
+        os.close(fd)
+        raise
+    return fd, status
+
+
+def _failed(error: OSError) -> FileFailed:
+    if isinstance(error, FileNotFoundError):
+        return FileFailed("vanished", exit_code=ExitCode.VANISHED)
+    if error.errno == errno.ELOOP:
+        return FileFailed("is a link by now", exit_code=ExitCode.INCOMPLETE)
+    return FileFailed(why(error), exit_code=ExitCode.INCOMPLETE)
+
+
+def _moved(before: os.stat_result, after: os.stat_result) -> bool:
+    return (
+        before.st_mtime_ns != after.st_mtime_ns
+        or before.st_ctime_ns != after.st_ctime_ns
+        or before.st_size != after.st_size
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """A file that was read in one go."""
+
+    contents: bytes
+    mtime_ns: int
+    mode: int
+    """Permission bits, ``& 0o777``."""
+    changed: bool
+    """It changed while it was read, so the contents may never have been there as a whole."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes were read."""
+        return len(self.contents)
+
+
+def read_small(location: bytes, limit: int, now_ns: int, *, follow: bool) -> SmallFile | None:
+    """Read a whole file, with as few system calls as it takes to know that it held still.
+
+    Args:
+        location: where it lies.
+        limit: the largest size, in bytes, that is read.
+        now_ns: the time, as ``time.time_ns()`` tells it. A file that was changed within the
+            last 20 ms (2 s on file systems that keep whole seconds) is waited for, so that a
+            change during the reading cannot hide.
+        follow: the location may be a link.
+
+    Returns:
+        The file, or None where it is larger than ``limit``: that takes a ``SourceFile``.
+
+    Raises:
+        FileFailed: it vanished (5), or cannot be read or is no file any more (3). The message
+            is the bare reason.
+    """
+    fd, before = _open(location, now_ns, follow=follow)
+    try:
+        size = before.st_size
+        if size > limit:
+            return None
+        # One byte more than it has: files of the kernel's say 0 and hold something.
+        contents = os.read(fd, size + 1)
+        while 0 < len(contents) < size:
+            rest = os.read(fd, size - len(contents))
+            if not rest:
+                break
+            contents += rest
+        after = os.fstat(fd)
+    except OSError as error:
+        raise _failed(error) from error
+    finally:
+        os.close(fd)
+    changed = len(contents) != size or _moved(before, after)
+    return SmallFile(contents[:size], clamped(before.st_mtime_ns), before.st_mode & 0o777, changed)
+
+
+class SourceFile:
+    """A file that is read piece by piece. Not for use by two threads at once.
+
+    Attributes:
+        size: in bytes, when it was opened; no more than that is ever read.
+        mtime_ns: when it was opened.
+        mode: permission bits, ``& 0o777``, when it was opened.
+    """
+
+    def __init__(self, location: bytes, now_ns: int, *, follow: bool) -> None:
+        """Open it; the arguments are those of ``read_small``.
+
+        Raises:
+            FileFailed: it vanished (5), or cannot be read or is no file any more (3). The
+                message is the bare reason.
+        """
+        fd, self._before = _open(location, now_ns, follow=follow)
+        self._file = io.FileIO(fd)
+        self._read = 0
+        self.size = self._before.st_size
+        self.mtime_ns = clamped(self._before.st_mtime_ns)
+        self.mode = self._before.st_mode & 0o777
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` with what comes next.
+
+        Returns:
+            How many bytes; fewer than asked for only at the end of what there is.
+
+        Raises:
+            FileFailed: it cannot be read on (3).
+        """
+        wanted = min(len(buffer), self.size - self._read)
+        done = 0
+        try:
+            while done < wanted:
+                got = self._file.readinto(buffer[done:wanted])
+                if not got:
+                    break
+                done += got
+        except OSError as error:
+            raise _failed(error) from error
+        self._read += done
+        return done
+
+    def changed(self) -> bool:
+        """Tell, after the last read, whether the file changed since it was opened.
+
+        Raises:
+            FileFailed: it cannot be looked at (3).
+        """
+        try:
+            return (
+                self._read != self.size
+                or _moved(self._before, os.fstat(self._file.fileno()))
+                or bool(self._file.read(1))
+            )
+        except OSError as error:
+            raise _failed(error) from error
+
+    def close(self) -> None:
+        """Release the descriptor. Calling it again does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> SourceFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
