@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from objxfer.blocking.connecting import connect
     from objxfer.blocking.connection import Connection
     from objxfer.blocking.listener import Listener, listen
+    from objxfer.blocking.serving import Server, Watcher, serve
+    from objxfer.blocking.shortcuts import push, send
     from objxfer.blocking.waiting import wait
     from objxfer.errors import (
         AuthenticationError,
@@ -50,6 +52,11 @@ _HOMES: Final = {
     "Connection": "blocking.connection",
     "Listener": "blocking.listener",
     "listen": "blocking.listener",
+    "push": "blocking.shortcuts",
+    "send": "blocking.shortcuts",
+    "serve": "blocking.serving",
+    "Server": "blocking.serving",
+    "Watcher": "blocking.serving",
     "wait": "blocking.waiting",
     "IfExists": "files.entries",
     "Limits": "limits",

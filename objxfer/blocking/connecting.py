@@ -35,8 +35,8 @@ def connect(
     """Connect to a listener and authenticate each other.
 
     Args:
-        url: ``tls://HOST[:PORT]`` or ``tcp://HOST[:PORT]``; the scheme alone decides about
-            encryption.
+        url: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``; the scheme alone decides about
+            encryption. Files are pushed into FOLDER unless told otherwise.
         key: what both sides hold; a path is that of a key file. None reads no file and no
             environment, and needs ``insecure``.
         serializer: what ``send`` uses unless told otherwise.
@@ -84,7 +84,7 @@ def connect(
             if left <= 0:
                 raise Timeout(f"{target.address} did not finish the handshake in {timeout:g} s")
             greeter.transport.wait(read=True, write=greeter.wants_write, timeout=left)
-        return Connection(greeter, url=target.address)
+        return Connection(greeter, url=target.address, folder=target.folder)
     except BaseException:
         greeter.close()
         raise

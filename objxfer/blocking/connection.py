@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Inbox
@@ -28,7 +27,7 @@ from objxfer.transfer.exchange import Exchange
 from objxfer.transfer.objects import opening, send_object
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.report import OnEntry, Report
-from objxfer.transfer.sending import send_tree
+from objxfer.transfer.sending import Delivery, send_stream, send_tree
 from objxfer.transfer.steps import Port, Steps
 
 T = TypeVar("T")
@@ -50,13 +49,14 @@ class Connection:
         url: where it is, as one would connect to it.
     """
 
-    def __init__(self, greeter: Greeter, *, url: str) -> None:
+    def __init__(self, greeter: Greeter, *, url: str, folder: bytes = b"") -> None:
         """Take over an authenticated transport; ``connect`` and ``accept`` do this."""
         established = greeter.established
         assert established is not None
         self.url = url
         self.peer = greeter.transport.peer
         self.encrypted = url.startswith("tls:")
+        self._folder = folder
         self._terms = greeter.terms
         exchange = Exchange(established, greeter.terms.limits, time.monotonic())
         self._pump = Pump(greeter.transport, exchange)
@@ -184,9 +184,10 @@ class Connection:
 
     def push(
         self,
-        paths: StrPath | Sequence[StrPath],
+        paths: StrPath | Sequence[StrPath] | BinaryIO,
         *,
-        into: StrPath = "",
+        into: StrPath | None = None,
+        name: str | None = None,
         if_exists: IfExists | str | None = None,
         copy_links: bool = False,
         progress: Progress | None = None,
@@ -196,8 +197,11 @@ class Connection:
         """Deliver files and folders and wait for their receipts.
 
         Args:
-            paths: each lands under its last name.
-            into: a folder below the receiving folder; made if missing.
+            paths: each lands under its last name; or a stream with a descriptor, which is read
+                to its end.
+            into: a folder below the receiving folder, made if missing; None is the one of the
+                URL that was connected to.
+            name: what a stream is called at the receiver.
             if_exists: a milder rule than the receiver's for names that are taken.
             copy_links: send what links point to.
             progress: shows the delivery on its way.
@@ -212,21 +216,29 @@ class Connection:
             Timeout, ConnectionLost: what was receipted until then is there.
             ObjxferError: a path does not exist, or two have the same name.
         """
-        sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         tally = Tally()
-        rule = IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists
-        steps = partial(
-            send_tree,
-            paths=sources,
-            folder=os.fsencode(into),
-            if_exists=rule,
-            copy_links=copy_links,
-            tally=tally,
-            on_entry=on_entry,
-            clock=time.time_ns,
+        delivery = Delivery(
+            self._folder if into is None else os.fsencode(into),
+            IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
+            tally,
+            on_entry,
+            time.time_ns,
         )
+        steps: Callable[[Port], Steps[Report]]
+        if not isinstance(paths, str | os.PathLike | Sequence):
+            if not name:
+                raise ValueError("a stream needs a name=…")
+            stream, given = paths, os.fsencode(name)
+            steps = lambda port: send_stream(port, delivery, stream, name=given)  # noqa: E731
+        else:
+            sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+            steps = lambda port: send_tree(port, delivery, sources, copy_links=copy_links)  # noqa: E731
+        session = self._exchange.session
         with shown(progress, tally), self._pump.lock:
-            return self._perform(steps, timeout)
+            before = session.bytes_in + session.bytes_out
+            report = self._perform(steps, timeout)
+            report.bytes_on_wire = session.bytes_in + session.bytes_out - before
+            return report
 
     # --- the connection itself ---
 
@@ -242,6 +254,14 @@ class Connection:
         """
         with self._pump.lock:
             self._pump.finish()
+
+    def abandon(self) -> None:
+        """Close at once, saying nothing: the peer sees a lost connection.
+
+        Whatever another thread is doing with it ends with ConnectionLost.
+        """
+        with self._pump.lock:
+            self._pump.abandon()
 
     @property
     def closed(self) -> bool:

@@ -1,8 +1,8 @@
-"""A stream as a source: standard input, or anything that can be read."""
+"""A stream as a source: standard input, a pipe, anything with a descriptor."""
 
 from __future__ import annotations
 
-import io
+import os
 import select
 from typing import BinaryIO, Final
 
@@ -14,7 +14,9 @@ _PATIENCE: Final = 200
 
 
 class SourceStream:
-    """Reads a stream as ``SourceFile`` reads a file. The stream stays the caller's.
+    """Reads a stream as ``SourceFile`` reads a file; it stays the caller's.
+
+    Its descriptor is read: what the object has read ahead is not seen.
 
     Attributes:
         size: not known until it ends.
@@ -27,22 +29,40 @@ class SourceStream:
     brief: Final = False
 
     def __init__(self, stream: BinaryIO, now_ns: int) -> None:
+        """Begin with ``stream``, which must have a descriptor (``OSError`` otherwise)."""
         self.mtime_ns = now_ns
-        self._stream = stream
-        self._poll: select.poll | None = None
-        try:
-            descriptor = stream.fileno()
-        except (OSError, io.UnsupportedOperation):
-            return
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
+        self._fd = stream.fileno()
+        self._filled = 0
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            self._poll.register(self._fd, select.POLLIN)
 
     def read_into(self, buffer: memoryview) -> int | None:
         """Fill ``buffer``, all of it but at the end.
 
         Returns:
-            How many bytes; or None where the stream keeps us waiting, with nothing read.
+            How many bytes, 0 at the end; or None where the stream keeps us waiting: call it
+            again, with the same buffer.
 
         Raises:
             FileFailed: it cannot be read (3).
         """
+        try:
+            while self._filled < len(buffer):
+                if self._poll is not None and not self._poll.poll(_PATIENCE):
+                    return None
+                got = os.readv(self._fd, [buffer[self._filled :]])
+                if not got:
+                    break
+                self._filled += got
+        except OSError as error:
+            raise FileFailed(why(error), exit_code=ExitCode.INCOMPLETE) from error
+        filled, self._filled = self._filled, 0
+        return filled
+
+    def changed(self) -> bool:
+        """Return False: a stream is what was read of it."""
+        return False
+
+    def close(self) -> None:
+        """Do nothing: the stream stays open."""

@@ -1,0 +1,177 @@
+"""The inbox that stays: many senders at once, each delivery in a thread of its own."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from objxfer.blocking.connection import Connection
+from objxfer.blocking.listener import Listener, listen
+from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError
+from objxfer.files.entries import IfExists
+from objxfer.limits import Limits
+from objxfer.security.keyfiles import StrPath
+from objxfer.security.keys import Key, Keyring
+from objxfer.transfer.progress import Progress
+from objxfer.transfer.report import EntryReport, Report
+
+log = logging.getLogger("objxfer")
+
+
+class Watcher:
+    """Hears what a server does; override what is of interest.
+
+    Its methods are called by the server's threads, several at once. A delivery's number is its
+    own for as long as the server runs. What they raise ends the delivery.
+    """
+
+    def refused(self, peer: str, error: ObjxferError) -> None:
+        """Somebody was not let in."""
+
+    def connected(self, delivery: int, connection: Connection) -> None:
+        """A peer is let in and may begin its next delivery."""
+
+    def progress(self, delivery: int) -> Progress | None:
+        """Return what shows this delivery on its way."""
+
+    def entry(self, delivery: int, entry: EntryReport) -> None:
+        """Something has become of one entry."""
+
+    def delivered(self, delivery: int, connection: Connection, report: Report) -> None:
+        """A delivery is through."""
+
+    def failed(self, delivery: int, connection: Connection, error: ObjxferError) -> None:
+        """A delivery, or the wait for one, has failed; what was receipted is there."""
+
+
+class Server:
+    """Takes deliveries until it is closed. Leaving its ``with`` block closes it.
+
+    Attributes:
+        url: where others can send to.
+        key_id: the id of its first key, or None.
+    """
+
+    def __init__(self, listener: Listener, watcher: Watcher) -> None:
+        """Take over a listener; ``serve`` does this."""
+        self.url = listener.url
+        self.key_id = listener.key_id
+        self._listener = listener
+        self._watcher = watcher
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._open: dict[Connection, threading.Thread] = {}
+        self._thread = threading.Thread(target=self._accept, name="objxfer-server", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and cut the deliveries that are on their way.
+
+        Nothing half-written is left under a final name. Calling it again does nothing.
+        """
+        self._listener.close()
+        self._thread.join()
+        with self._lock:
+            cut = dict(self._open)
+        for connection in cut:
+            connection.abandon()
+        for thread in cut.values():
+            thread.join()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the server is closed, by another thread; or so many seconds."""
+        self._thread.join(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except ConnectionClosed:
+                return
+            thread = threading.Thread(
+                target=self._take, args=(connection,), name="objxfer-delivery", daemon=True
+            )
+            with self._lock:
+                self._open[connection] = thread
+            thread.start()
+
+    def _take(self, connection: Connection) -> None:
+        """Take one delivery after the other until the peer ends the connection."""
+        watcher = self._watcher
+        delivery = next(self._numbers)
+        try:
+            with connection:
+                while True:
+                    watcher.connected(delivery, connection)
+                    connection.poll(None)
+                    report = connection.recv(
+                        progress=watcher.progress(delivery),
+                        on_entry=partial(watcher.entry, delivery),
+                    )
+                    watcher.delivered(delivery, connection, report)
+                    delivery = next(self._numbers)
+        except ConnectionLost as error:
+            watcher.failed(delivery, connection, error)
+        except ConnectionClosed:
+            log.debug("= %s has ended its connection", connection.peer)
+        except ObjxferError as error:
+            watcher.failed(delivery, connection, error)
+        finally:
+            with self._lock:
+                del self._open[connection]
+
+
+def serve(
+    folder: StrPath,
+    url: str = "tls://",
+    *,
+    key: Key | Keyring | StrPath | None = None,
+    if_exists: IfExists | str = IfExists.RENAME,
+    limits: Limits | None = None,
+    insecure: bool = False,
+    watcher: Watcher | None = None,
+) -> Server:
+    """Let others send files into a folder; nobody can read, delete or send objects.
+
+    Args:
+        folder: where deliveries land; must exist.
+        url: where to listen, as for ``listen``.
+        key: what senders must hold.
+        if_exists: what happens where a different file lies under a name.
+        limits: what is accepted at the most.
+        insecure: let in whoever comes.
+        watcher: hears what happens.
+
+    Raises:
+        FileFailed: the folder is absent.
+        CannotConnect: the address is taken or not this machine's.
+        ObjxferError: the URL is none, or there is no key.
+    """
+    watcher = watcher or Watcher()
+    listener = listen(
+        url,
+        key=key,
+        accepts=(),
+        into=os.path.abspath(folder),
+        if_exists=if_exists,
+        limits=limits,
+        insecure=insecure,
+        on_refused=watcher.refused,
+    )
+    return Server(listener, watcher)

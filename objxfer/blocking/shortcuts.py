@@ -1,0 +1,78 @@
+"""One line each: connect, deliver, close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from objxfer.blocking.connecting import connect
+from objxfer.files.entries import IfExists
+from objxfer.security.keyfiles import StrPath
+from objxfer.security.keys import Key, Keyring
+from objxfer.transfer.progress import Progress
+from objxfer.transfer.report import OnEntry, Report
+
+
+def push(
+    paths: StrPath | Sequence[StrPath] | BinaryIO,
+    *,
+    to: str,
+    key: Key | Keyring | StrPath | None = None,
+    name: str | None = None,
+    if_exists: IfExists | str | None = None,
+    copy_links: bool = False,
+    progress: Progress | None = None,
+    on_entry: OnEntry | None = None,
+    insecure: bool = False,
+) -> Report:
+    """Deliver files and folders over a connection of their own; see ``Connection.push``.
+
+    Args:
+        paths: what to send.
+        to: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``.
+        key: as for ``connect``.
+        name: what a stream is called at the receiver.
+        if_exists: a milder rule than the receiver's.
+        copy_links: send what links point to.
+        progress: shows it on its way.
+        on_entry: called with what became of each entry.
+        insecure: send to whoever answers.
+
+    Raises:
+        ObjxferError: as ``connect`` and ``Connection.push``.
+    """
+    with connect(to, key=key, insecure=insecure) as connection:
+        return connection.push(
+            paths,
+            name=name,
+            if_exists=if_exists,
+            copy_links=copy_links,
+            progress=progress,
+            on_entry=on_entry,
+        )
+
+
+def send(
+    obj: object,
+    *,
+    to: str,
+    key: Key | Keyring | StrPath | None = None,
+    serializer: str = "msgpack",
+    progress: Progress | None = None,
+    insecure: bool = False,
+) -> None:
+    """Send one object over a connection of its own, and wait until it is loaded there.
+
+    Args:
+        obj: what to send.
+        to: ``tls://HOST[:PORT]`` or ``tcp://…``.
+        key: as for ``connect``.
+        serializer: by name.
+        progress: shows it on its way.
+        insecure: send to whoever answers.
+
+    Raises:
+        ObjxferError: as ``connect`` and ``Connection.send``.
+    """
+    with connect(to, key=key, serializer=serializer, insecure=insecure) as connection:
+        connection.send(obj, wait=True, progress=progress)
