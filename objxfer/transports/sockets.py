@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from objxfer.transports.base import Buffer
 
@@ -145,7 +145,7 @@ class SocketTransport:
         # Made when needed first: a thousand sockets that are only accepted cost one descriptor
         # each. It stays readable until cleared, so a wake before the wait is not lost.
         if self._waker is None:
-            self._waker = _Waker()
+            self._waker = _new_waker()
             self._poll.register(self._waker.fd, _READ)
         return self._waker
 
@@ -176,40 +176,59 @@ def _set_up(sock: socket.socket) -> str:
     return host
 
 
-class _Waker:
+class _Waker(Protocol):
     """A descriptor that is readable from ``set`` until ``clear``."""
 
+    fd: int
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _EventWaker:
+    """One descriptor: Linux."""
+
     def __init__(self) -> None:
-        if sys.platform == "linux":
-            self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            self._receiver, self._sender = socket.socketpair()
-            self._receiver.settimeout(0)
-            self._sender.settimeout(0)
-            self.fd = self._receiver.fileno()
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def set(self) -> None:
-        if sys.platform == "linux":
-            os.eventfd_write(self.fd, 1)
-        else:
-            # Full is readable, too.
-            with contextlib.suppress(BlockingIOError):
-                self._sender.send(b"\0")
+        os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            if sys.platform == "linux":
-                os.eventfd_read(self.fd)
-            else:
-                while self._receiver.recv(4096):
-                    pass
+            os.eventfd_read(self.fd)
 
     def close(self) -> None:
-        if sys.platform == "linux":
-            os.close(self.fd)
-        else:
-            self._receiver.close()
-            self._sender.close()
+        os.close(self.fd)
+
+
+class _SocketWaker:
+    """Two descriptors: everywhere."""
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.settimeout(0)
+        self._sender.settimeout(0)
+        self.fd = self._receiver.fileno()
+
+    def set(self) -> None:
+        # Where it is full it is readable already.
+        with contextlib.suppress(BlockingIOError):
+            self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._receiver.recv(4096):
+                pass
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._sender.close()
+
+
+def _new_waker() -> _Waker:
+    return _EventWaker() if hasattr(os, "eventfd") else _SocketWaker()
 
 
 class _SelectPoll:

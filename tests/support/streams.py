@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 from collections.abc import Callable, Sequence
+
+import pytest
 
 from objxfer.transports.base import Buffer, Transport
 from objxfer.transports.memory import pair
@@ -35,6 +39,22 @@ def tcp_sockets() -> tuple[socket.socket, socket.socket]:
 def tcp_pair() -> Pair:
     one, other = tcp_sockets()
     return SocketTransport(one), SocketTransport(other)
+
+
+def portable(make: Callable[[], Pair]) -> Callable[[], Pair]:
+    """Make them as on a platform that has neither ``select.poll`` nor ``os.eventfd``."""
+
+    def make_portable() -> Pair:
+        with pytest.MonkeyPatch.context() as platform:
+            platform.delattr(select, "poll", raising=False)
+            platform.delattr(os, "eventfd", raising=False)
+            one, other = make()
+            for end in (one, other):
+                end.wake()  # which makes what wakes
+                end.wait(read=False, write=False, timeout=None)
+        return one, other
+
+    return make_portable
 
 
 def tls_over(make: Callable[[], Pair]) -> Callable[[], Pair]:
