@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from objxfer.errors import ExitCode, PeerError
 from objxfer.protocol.chunks import CONTROL_LIMIT, Type
@@ -67,21 +67,29 @@ _OBJECT = struct.Struct(">BBIH")
 _RECEIPT_WANTED, _INLINE = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
-    """Opens an object: what it is made of, and all of it where it is small.
-
-    A large one follows as data: the head, then each buffer, no chunk crossing the end of a
-    part and each a full node but for the last of a part.
-    """
-
+class _Object(NamedTuple):
     serializer: str
     head_size: int
     buffer_sizes: tuple[int, ...]
     receipt_wanted: bool
     content: bytes | None
     """Head and buffers, one after the other; None where they follow as data."""
+
+
+class Object(_Object):
+    """Opens an object: what it is made of, and all of it where it is small.
+
+    A large one follows as data: the head, then each buffer, no chunk crossing the end of a
+    part and each a full node but for the last of a part.
+    """
+
+    __slots__ = ()
     type: ClassVar = Type.OBJECT
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it follows."""
+        return self.content is not None
 
     @property
     def size(self) -> int:
@@ -131,6 +139,8 @@ class Objects:
 
     objects: tuple[Object, ...]
     type: ClassVar = Type.OBJECTS
+    whole: ClassVar = True
+    receipt_wanted: ClassVar = False
 
     def pack(self) -> bytes:
         return b"".join(bytes16(one.pack()) for one in self.objects)
@@ -210,6 +220,8 @@ Spoken = (
 )  # fmt: skip
 """Messages whose payload is packed and unpacked."""
 Message = Spoken | Data
+Opening = Object | Objects | Offer
+"""Messages that open an item."""
 
 READERS: Final[dict[Type, type[Spoken]]] = {
     message.type: message

@@ -42,11 +42,11 @@ from objxfer.protocol.messages import (
     End,
     Failure,
     Message,
-    Object,
+    Opening,
     Ping,
     Pong,
 )
-from objxfer.protocol.states import ANSWERS, LEGAL, Side, State
+from objxfer.protocol.states import ANSWERS, LEGAL, OPENED, Side, State
 from objxfer.protocol.trees import Pack
 
 INITIAL_CREDIT: Final = 8 * MIB
@@ -128,16 +128,20 @@ class Session:
 
     # --- saying things ---
 
-    def open(self, message: Message) -> int:
+    def open(self, message: Opening) -> int:
         """Open an item and return its id.
 
         Raises:
             ObjxferError: the session is dead or ended.
         """
+        if self.failure is not None:
+            raise self.failure
+        assert not self.ended, "an item after the end"
         item = self._next_own
         self._next_own += 2
-        self._items[item] = _Item(State.IDLE, State.CLOSED)
-        self.send(item, message)
+        self._start(item, message)
+        payload = message.pack()
+        self._queue(message.type, item, payload, payload_digest(message.type, payload))
         return item
 
     def send(self, item: int, message: Message) -> bool:
@@ -160,7 +164,6 @@ class Session:
             digest = payload_digest(kind, payload)
         state = self._items.get(item)
         assert state is not None, f"{kind.name} on item {item}, which is over"
-        assert not self.ended or kind not in OPENING, "an item after the end"
         if kind in CREDITED:
             size = OVERHEAD + len(payload)
             if state.credit < size:
@@ -335,9 +338,11 @@ class Session:
         if item == 0:
             self._take_own(message)
             return
-        if kind in OPENING:
+        if isinstance(message, Opening):
             self._last_theirs = item
-            self._items[item] = _Item(State.IDLE, State.CLOSED)
+            self._start(item, message)
+            self.events.append(Event(item, message, OVERHEAD + header.size))
+            return
         state = self._items.get(item)
         if state is None:
             return
@@ -367,6 +372,12 @@ class Session:
             case _:
                 assert isinstance(message, Pong)
 
+    def _start(self, item: int, message: Opening) -> None:
+        """Put a new item into the states its opening leaves it in; over, it is not kept."""
+        opener, target = OPENED[message.type, message.whole, message.receipt_wanted]
+        if target is not State.CLOSED:
+            self._items[item] = _Item(opener, target)
+
     def _advance(self, item: int, state: _Item, side: Side, message: Message) -> None:
         """Move an item's states along by a message that one side says."""
         kind = message.type
@@ -379,9 +390,7 @@ class Session:
                 return  # it crossed the end
             assert kind in legal, f"{kind.name} on item {item} while {said.name}"
             after = legal[kind]
-            if kind in OPENING:
-                after, state.target = _opened(message)
-            elif isinstance(message, Pack) and not message.size:
+            if isinstance(message, Pack) and not message.size:
                 after = State.OPEN
         if after is not None:
             if side is Side.OPENER:
@@ -396,18 +405,6 @@ class Session:
                 state.opener = moved.get(state.opener, state.opener)
         if state.over:
             del self._items[item]
-
-
-def _opened(message: Message) -> tuple[State, State]:
-    """Return the states of opener and target behind an opening message."""
-    if isinstance(message, Object):
-        target = State.OWING if message.receipt_wanted else State.SILENT
-        if message.content is None:
-            return State.BODY, target
-        return State.CLOSED, target if message.receipt_wanted else State.CLOSED
-    if message.type is Type.OFFER:
-        return State.OFFERED, State.ASKED
-    return State.CLOSED, State.CLOSED
 
 
 def data(payload: bytes | bytearray | memoryview) -> Data:

@@ -3,7 +3,7 @@
 An item has two sides. The opener is the side that opened it, the target the other; this file
 does not know which of them we are, so what we send and what we are sent obey the same tables.
 A message of a side is legal if the table has it for that side's state; it leads to the state
-behind it. Some messages also move the other side (``ANSWERS``): an accepted offer lets the
+behind it; how an item begins is in ``OPENED``. Some messages also move the other side (``ANSWERS``): an accepted offer lets the
 opener announce. An item is over when both sides are ``CLOSED``.
 
 ``ABORT`` is legal in every state but ``CLOSED`` and closes its side. The other side then closes
@@ -12,24 +12,22 @@ by whatever ends it anyway, or by an ``ABORT`` of its own.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from objxfer.protocol.chunks import Type
 
 
-class Side(Enum):
+class Side(IntEnum):
     """Whose message it is."""
 
     OPENER = auto()
     TARGET = auto()
 
 
-class State(Enum):
+class State(IntEnum):
     """What one side of an item may say next."""
 
-    IDLE = auto()
-    """The opener has not opened it yet."""
     BODY = auto()
     """The opener owes the data of an object."""
     OFFERED = auto()
@@ -68,12 +66,18 @@ _ANSWERING: Final[dict[Type, State | None]] = {
     Type.RECEIPTS: None,
 }
 
+OPENED: Final[dict[tuple[Type, bool, bool], tuple[State, State]]] = {
+    # opening, all of it inside, receipt wanted: opener, target
+    (Type.OBJECT, True, False): (State.CLOSED, State.CLOSED),
+    (Type.OBJECT, True, True): (State.CLOSED, State.OWING),
+    (Type.OBJECT, False, False): (State.BODY, State.SILENT),
+    (Type.OBJECT, False, True): (State.BODY, State.OWING),
+    (Type.OBJECTS, True, False): (State.CLOSED, State.CLOSED),
+    (Type.OFFER, False, True): (State.OFFERED, State.ASKED),
+}
+"""The states in which an opening leaves both sides."""
+
 LEGAL: Final[dict[tuple[Side, State], dict[Type, State | None]]] = {
-    (Side.OPENER, State.IDLE): {
-        Type.OBJECT: State.BODY,  # CLOSED where all of it is in the message
-        Type.OBJECTS: State.CLOSED,
-        Type.OFFER: State.OFFERED,
-    },
     (Side.OPENER, State.BODY): {Type.DATA: None, Type.DONE: State.CLOSED},
     (Side.OPENER, State.OFFERED): {},
     (Side.OPENER, State.OPEN): _ANNOUNCING | {Type.FLUSH: State.FLUSHED},

@@ -41,6 +41,8 @@ class Offer:
     total_bytes: int
     """How many in all, or ``UNKNOWN``."""
     type: ClassVar = Type.OFFER
+    whole: ClassVar = False
+    receipt_wanted: ClassVar = True
 
     def pack(self) -> bytes:
         asked = self.if_exists or 0

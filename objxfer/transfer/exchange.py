@@ -21,9 +21,9 @@ from objxfer.errors import (
 )
 from objxfer.files.digest import NODE
 from objxfer.limits import MIB, Limits
-from objxfer.protocol.chunks import CREDITED, OPENING, OVERHEAD
+from objxfer.protocol.chunks import CREDITED, OVERHEAD
 from objxfer.protocol.handshake import Established
-from objxfer.protocol.messages import Abort, Credit, Object, Objects
+from objxfer.protocol.messages import Abort, Credit, Object, Objects, Opening
 from objxfer.protocol.session import INITIAL_CREDIT, Event, Session
 from objxfer.protocol.trees import Offer
 from objxfer.transfer.steps import Port, Receive, Run, Send, Steps
@@ -36,8 +36,6 @@ UNSENT: Final = HIGH_WATER // NODE + 2
 """Nodes of one item that can be queued and not yet written, the one being cut included."""
 _GRANT: Final = INITIAL_CREDIT // 4
 """Credit is renewed in steps of this."""
-
-Opening = Object | Offer
 
 
 class Job:
@@ -111,7 +109,7 @@ class Exchange:
         self.session = Session(established, limits, self._land)
         self.established = established
         self.limits = limits
-        self.inbox: deque[tuple[int, Opening]] = deque()
+        self.inbox: deque[tuple[int, Object | Offer]] = deque()
         """Items the peer opened and nobody took, oldest first."""
         self.jobs: deque[Job] = deque()
         """What the driver's worker shall run; take them from the left."""
@@ -140,7 +138,7 @@ class Exchange:
             self._inbox_bytes -= sum(event.size for event in task.mailbox)
         return task
 
-    def take(self) -> tuple[int, Opening]:
+    def take(self) -> tuple[int, Object | Offer]:
         """Take the oldest item off the inbox; all of a small object is in it."""
         item, opening = self.inbox.popleft()
         self._inbox_bytes -= _weight(opening)
@@ -170,15 +168,15 @@ class Exchange:
         while session.events:
             event = session.events.popleft()
             item, message = event.item, event.message
-            if message.type in OPENING:
-                if isinstance(message, Objects):
-                    self.inbox.extend((item, one) for one in message.objects)
-                    self._inbox_bytes += sum(map(_weight, message.objects))
-                elif isinstance(message, (Object, Offer)):
-                    self.inbox.append((item, message))
-                    self._inbox_bytes += _weight(message)
-                    if session.live(item):
-                        self._waiting[item] = deque()
+            if isinstance(message, Object | Offer):
+                self.inbox.append((item, message))
+                self._inbox_bytes += _weight(message)
+                if session.live(item):
+                    self._waiting[item] = deque()
+                continue
+            if isinstance(message, Objects):
+                self.inbox.extend((item, one) for one in message.objects)
+                self._inbox_bytes += sum(map(_weight, message.objects))
                 continue
             task = self._by_item.get(item)
             if task is None:
@@ -283,6 +281,7 @@ class Exchange:
             if session.queued >= HIGH_WATER:
                 return False, None
             if task.item is None:
+                assert isinstance(message, Opening), "an item begins with its opening"
                 task.item = session.open(message)
                 if session.live(task.item):
                     self._by_item[task.item] = task
@@ -328,7 +327,7 @@ class Exchange:
             self.session.abort(item, _abort(error))
 
 
-def _weight(opening: Opening) -> int:
+def _weight(opening: Object | Offer) -> int:
     """Return what an opening counts for in the inbox."""
     if isinstance(opening, Object):
         return OVERHEAD + len(opening.content or b"")
