@@ -224,7 +224,7 @@ def numbered(name: bytes, limit: int) -> Iterator[bytes]:
         stem, suffix = name, b""
     for number in range(1, COPIES + 1):
         tail = b" (%d)%b" % (number, suffix)
-        end = min(len(stem), limit - len(tail))
-        while 0 < end < len(stem) and stem[end] & 0xC0 == 0x80:
+        end = cut = max(0, min(len(stem), limit - len(tail)))
+        while cut - 3 < end < len(stem) and stem[end] & 0xC0 == 0x80:
             end -= 1
         yield stem[:end] + tail

@@ -201,7 +201,7 @@ class TestFlushing:
 
     def test_what_waits_for_a_flush_is_bounded(self, root: Root) -> None:
         before = descriptors()
-        for number in range(1000):
+        for number in range(300):
             root.touch(root.folder(safe(f"folder{number}"), create=True))
         assert descriptors() - before <= 260
         root.flush()
