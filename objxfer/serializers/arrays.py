@@ -132,7 +132,7 @@ def _dtype_form(dtype: Any, owner: str) -> Any:
     except (TypeError, ValueError):
         again = None
     # A numpy.record equals its plain form, but is more.
-    if again != dtype or (dtype.kind == "V" and again.type is not dtype.type):
+    if again is None or again != dtype or (dtype.kind == "V" and again.type is not dtype.type):
         raise NoFormError(f"{owner} of dtype {dtype}")
     return form
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from objxfer.limits import KIB
@@ -130,6 +129,7 @@ def get(name: str) -> AnySerializer:
 
     Raises:
         ValueError: no serialiser has this name, or an entry point's object is none of this name.
+        Exception: what importing a plug-in raises, unchanged.
     """
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name]
@@ -141,6 +141,8 @@ def get(name: str) -> AnySerializer:
 
 
 def _register_plug_in(name: str) -> None:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     for entry_point in entry_points(group=GROUP, name=name):
         serializer = entry_point.load()
         if serializer.name != name:
@@ -174,7 +176,9 @@ def writable(buffer: Buffer) -> bytearray | memoryview:
 
 def as_bytearray(buffer: Buffer) -> bytearray:
     """Return a buffer as a ``bytearray``: the one it is a view of as a whole, else a copy."""
-    whole = buffer.obj if isinstance(buffer, memoryview) else buffer
+    whole: object = buffer
+    if isinstance(buffer, memoryview) and buffer.c_contiguous:
+        whole = buffer.obj
     if isinstance(whole, bytearray) and len(whole) == len(buffer):
         return whole
     return bytearray(buffer)

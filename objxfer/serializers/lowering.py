@@ -29,6 +29,7 @@ _Parts = TypeVar("_Parts", bound=list[Any] | dict[Any, Any])
 
 _ATOMS: Final = frozenset({type(None), bool, int, float, str})
 _PLAIN_KEYS: Final = _ATOMS | {bytes}
+_PICKLE: Final = 'send it with serializer="pickle" to a receiver that accepts pickle'
 _LEAVES: Final = {leaf.kind: leaf for leaf in LEAVES}
 _MARKS: Final = {code: ExtType(code, b"") for code in (*Mark, *(leaf.mark for leaf in LEAVES))}
 
@@ -144,7 +145,7 @@ class Lowering:
         try:
             form, shape, order, data = arrays.array_parts(array)
         except arrays.NoFormError as error:
-            raise self._refusal(str(error)) from None
+            raise self._refusal(str(error), _PICKLE) from None
         return self._mark(Mark.ARRAY, form, shape, order, self._held(data))
 
     def _scalar(self, scalar: Any) -> object:
@@ -177,10 +178,9 @@ class Lowering:
         return self._mark(Mark.MEMBER, registered.name, value)
 
     def _unknown(self, item: object) -> object:
+        name = type(item).__name__
         raise self._refusal(
-            described(item),
-            hint=f"register_class({type(item).__name__}) if it is a dataclass or Enum, or send it "
-            'with serializer="pickle" to a receiver that accepts pickle',
+            described(item), f"register_class({name}) if it is a dataclass or Enum, or {_PICKLE}"
         )
 
 

@@ -80,10 +80,7 @@ class Msgpack:
 
 def _pack(lowering: Lowering, lowered: object, unicode_errors: str | None = None) -> bytes:
     packer = msgpack.Packer(
-        strict_types=True,
-        default=lowering.large_int,
-        unicode_errors=unicode_errors,
-        buf_size=4 * KIB,
+        strict_types=True, default=lowering.large_int, unicode_errors=unicode_errors
     )
     packed: bytes = packer.pack(lowered)
     return packed

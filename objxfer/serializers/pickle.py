@@ -39,6 +39,7 @@ class Pickle:
 
     name: str = "pickle"
     executes: Literal[True] = True
+    _hint: str = 'serializer="cloudpickle" also holds functions and classes of __main__'
 
     def dump(self, obj: Any, /) -> tuple[bytes, list[Buffer]]:
         """See ``ExecutingSerializer``; the path of what cannot be pickled is searched for."""
@@ -52,10 +53,10 @@ class Pickle:
     def load(self, verified: Verified, /, *, classes: Collection[str] | None) -> Any:
         """See ``ExecutingSerializer``.
 
-        With ``classes``, list what the pickle names beside your own classes, as for an array
-        ``numpy._core.numeric:_frombuffer``, ``numpy:dtype`` and its like; ``NotAllowed`` tells
-        which. Arrays need none of that with msgpack. What raises ``UnpicklingError`` or
-        ``EOFError`` is a ``PeerError``; anything else cannot be told from what loaded code raises.
+        With ``classes``, list what the pickle names beside your own classes, such as numpy's
+        functions that rebuild arrays; ``NotAllowed`` tells which. ``UnpicklingError`` and
+        ``EOFError`` become ``PeerError``; other errors of a malformed pickle cannot be told from
+        those that loaded code raises, and pass unchanged.
         """
         if not isinstance(verified, Verified):
             raise TypeError(f"{self.name} loads Verified, nothing else")
@@ -109,7 +110,9 @@ class Pickle:
                 obj, error, parts = part, failed, _parts(part)
         path = path_of(trail)
         return NotSerializable(
-            f"{path} is {described(obj)}, which {self.name} cannot hold: {error}", path=path
+            f"{path} is {described(obj)}, which {self.name} cannot hold: {error}",
+            path=path,
+            hint=self._hint,
         )
 
 
@@ -120,6 +123,7 @@ class CloudPickle(Pickle):
     """
 
     name = "cloudpickle"
+    _hint = ""
 
     def _pickler(self, stream: io.BytesIO, buffer_callback: Any) -> pickle.Pickler:
         import cloudpickle

@@ -108,9 +108,11 @@ class Json:
 
     def dump(self, obj: Any, /) -> tuple[bytes, list[Buffer]]:
         """See ``Serializer``."""
-        _Check(self._nesting, leaves=False).run(obj)
         try:
+            _Check(self._nesting, leaves=False).run(obj)
             return _ENCODER.encode(obj).encode(), []
+        except RecursionError as error:
+            raise LimitExceeded("the object is nested deeper than Python's stack") from error
         except ValueError as error:
             _Check(self._nesting, leaves=True).run(obj)
             raise NotSerializable(f"obj cannot be held by json: {error}") from error
@@ -132,7 +134,10 @@ class Json:
 
 
 class _Check:
-    """A walk that stops at the first part JSON would not give back as it is."""
+    """A walk that stops at the first part JSON would not give back as it is.
+
+    Whether the leaves can be written is left to the encoder, unless it failed.
+    """
 
     def __init__(self, nesting: int, *, leaves: bool) -> None:
         self._nesting = nesting
@@ -150,15 +155,13 @@ class _Check:
             self._trail.append((container, step, key))
             if kind is list or kind is dict:
                 if len(self._trail) > self._nesting:
-                    raise too_deep(self.name, self._trail, self._nesting)
+                    raise too_deep("json", self._trail, self._nesting)
                 self._container(item)
             elif kind not in _JSON_ATOMS:
-                raise refusal(self.name, self._trail, described(item), hint=_MSGPACK_HINT)
+                raise refusal("json", self._trail, described(item), hint=_MSGPACK_HINT)
             else:
                 self._leaf(item)
             self._trail.pop()
-
-    name: Final = "json"
 
     def _container(self, item: Any) -> None:
         if type(item) is list:
@@ -167,7 +170,7 @@ class _Check:
         for index, key in enumerate(item):
             if type(key) is not str:
                 self._trail.append((item, NTH, index))
-                raise refusal(self.name, self._trail, f"{described(key)} as a key")
+                raise refusal("json", self._trail, f"{described(key)} as a key")
             if self._leaves:
                 self._each(item, [(index, key)], NTH)
         self._each(item, item.items(), ITEM)
@@ -187,7 +190,7 @@ class _Check:
             except ValueError:
                 what = "an int of more digits than Python writes (sys.set_int_max_str_digits)"
         if what:
-            raise refusal(self.name, self._trail, what, hint=_MSGPACK_HINT)
+            raise refusal("json", self._trail, what, hint=_MSGPACK_HINT)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import OrderedDict, defaultdict, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -31,6 +31,7 @@ from objxfer.serializers import classes
 from objxfer.serializers.base import IN_BAND
 from objxfer.serializers.classes import register_class
 from objxfer.serializers.msgpack import MSGPACK, Msgpack
+from objxfer.serializers.plain import JSON
 
 
 def there_and_back(value: Any) -> Any:
@@ -186,7 +187,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({Color.RED: 1}, "list(obj)[0]", "Color"),
     (numpy.array([1, None]), "obj", "a numpy.ndarray of objects"),
     ([numpy.zeros(2, [("a", "O")])], "obj[0]", "a numpy.ndarray of objects"),
-    (numpy.ma.masked_array([1]), "obj", "a numpy.ma.MaskedArray"),
+    (numpy.ma.masked_array([1]), "obj", "MaskedArray"),
     (numpy.zeros(2, "i4").view(numpy.recarray), "obj", "recarray"),
     (memoryview(b"x"), "obj", "a memoryview"),
     (datetime(2024, 1, 1, tzinfo=Zone()), "obj.tzinfo", "Zone"),
@@ -246,6 +247,16 @@ def test_nesting_is_limited_both_ways(wrap: Any, most: int) -> None:
     head, buffers = Msgpack(nesting=300).dump(nested(most + 1, wrap))
     with pytest.raises(LimitExceeded):
         MSGPACK.load(head, buffers)
+
+
+def test_a_stack_that_is_nearly_used_up_is_an_error_of_ours() -> None:
+    def deeper(calls: int, then: Callable[[], object]) -> object:
+        return then() if calls == 0 else deeper(calls - 1, then)
+
+    value = nested(250, lambda inner: [inner])
+    for serializer in (MSGPACK, JSON):
+        with pytest.raises(LimitExceeded, match="stack"):
+            deeper(sys.getrecursionlimit() - 300, lambda: serializer.dump(value))  # noqa: B023
 
 
 def test_cycles_are_refused_where_they_close() -> None:
@@ -490,6 +501,16 @@ def test_only_the_types_that_come_back_are_taken() -> None:
         MSGPACK.dump(numpy.zeros(1, (numpy.record, [("a", "i4")])))
     with pytest.raises(NotSerializable):
         MSGPACK.dump(numpy.zeros(3, []))
+    if hasattr(numpy.dtypes, "StringDType"):  # numpy 2
+        with pytest.raises(NotSerializable):
+            MSGPACK.dump(numpy.zeros(3, numpy.dtypes.StringDType()))
+
+
+def test_arrays_of_objects_have_a_hint_too() -> None:
+    with pytest.raises(NotSerializable) as caught:
+        MSGPACK.dump({"a": [numpy.array([None])]})
+    assert caught.value.path == 'obj["a"][0]'
+    assert caught.value.hint.startswith('send it with serializer="pickle"')
 
 
 def test_numpy_is_imported_by_arrays_alone() -> None:
@@ -636,6 +657,13 @@ def test_keys_that_collide_by_design_are_refused(code: int | None) -> None:
     else:
         head = marked([mark(code), *keys])
     with pytest.raises(PeerError, match="collide"):
+        MSGPACK.load(head, [])
+
+
+def test_equal_keys_too_deep_to_compare_are_an_error_of_ours() -> None:
+    deep = (b"\x92" + msgpack.packb(mark(1))) * 1000 + b"\x01"
+    head = b"\xc1\x93" + msgpack.packb(mark(2)) + deep + deep
+    with pytest.raises((LimitExceeded, PeerError)):
         MSGPACK.load(head, [])
 
 

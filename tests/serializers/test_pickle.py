@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copyreg
+import io
 import pickle
 import threading
 from dataclasses import dataclass
@@ -156,6 +157,26 @@ def test_arrays_travel_as_buffers_from_64_kib_on() -> None:
     head, buffers = PICKLE.dump(strided)
     assert not buffers
     assert (PICKLE.load(verified(head), classes=None) == strided).all()
+
+
+class Recording(pickle.Unpickler):
+    def __init__(self, head: bytes, buffers: Any) -> None:
+        super().__init__(io.BytesIO(head), buffers=buffers)
+        self.named: list[str] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.named.append(f"{module}:{name}")
+        return super().find_class(module, name)
+
+
+def test_arrays_have_no_exception_from_classes() -> None:
+    head, buffers = PICKLE.dump(Job(1, numpy.ones(IN_BAND)))
+    with pytest.raises(NotAllowed, match="numpy"):
+        PICKLE.load(verified(head, buffers), classes=[JOB])
+    recording = Recording(head, buffers)
+    recording.load()
+    again = PICKLE.load(verified(head, buffers), classes=recording.named)
+    assert again.weights.sum() == IN_BAND
 
 
 def test_cloudpickle_holds_functions_by_value() -> None:
