@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from objxfer.transports.base import Buffer
 
@@ -81,15 +81,18 @@ class SocketTransport:
         with self._lock:
             if self._closed:
                 return
-            waker = self._ready_waker()
+            waker = self._waker or self._new_waker()
             self._waiting = True
         woken = False
         try:
             wanted = (_READ if read else 0) | (_WRITE if write else 0)
             if wanted != self._watched:
                 self._watch(wanted)
-            limit = None if timeout is None else min(max(timeout, 0.0), _LONGEST_WAIT) * 1000
-            woken = any(fd == waker.fd for fd, _ in self._poll.poll(limit))
+            if timeout is not None and not 0 <= timeout <= _LONGEST_WAIT:
+                timeout = _LONGEST_WAIT if timeout > 0 else 0
+            for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
+                if fd == waker.fd:
+                    woken = True
         finally:
             self._leave_wait(waker if woken else None)
 
@@ -97,7 +100,7 @@ class SocketTransport:
         """Make the running ``wait``, or the next one, return at once."""
         with self._lock:
             if not self._closed:
-                self._ready_waker().set()
+                (self._waker or self._new_waker()).set()
 
     def fileno(self) -> int:
         """Return the descriptor of the socket.
@@ -129,7 +132,7 @@ class SocketTransport:
                 # numbers may belong to somebody else as soon as they are closed.
                 with contextlib.suppress(OSError):
                     self._sock.shutdown(socket.SHUT_RDWR)
-                self._ready_waker().set()
+                (self._waker or self._new_waker()).set()
             else:
                 self._release()
 
@@ -141,13 +144,12 @@ class SocketTransport:
             elif woken_by is not None:
                 woken_by.clear()
 
-    def _ready_waker(self) -> _Waker:
+    def _new_waker(self) -> _Waker:
         # Made when needed first: a thousand sockets that are only accepted cost one descriptor
         # each. It stays readable until cleared, so a wake before the wait is not lost.
-        if self._waker is None:
-            self._waker = _new_waker()
-            self._poll.register(self._waker.fd, _READ)
-        return self._waker
+        waker = self._waker = _EventWaker() if hasattr(os, "eventfd") else _SocketWaker()
+        self._poll.register(waker.fd, _READ)
+        return waker
 
     def _watch(self, wanted: int) -> None:
         # Wanting nothing is not being registered: a hang-up is reported whatever is wanted.
@@ -176,18 +178,8 @@ def _set_up(sock: socket.socket) -> str:
     return host
 
 
-class _Waker(Protocol):
-    """A descriptor that is readable from ``set`` until ``clear``."""
-
-    fd: int
-
-    def set(self) -> None: ...
-    def clear(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class _EventWaker:
-    """One descriptor: Linux."""
+    """A descriptor that is readable from ``set`` until ``clear``; on Linux."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -204,7 +196,7 @@ class _EventWaker:
 
 
 class _SocketWaker:
-    """Two descriptors: everywhere."""
+    """The same with two descriptors; everywhere."""
 
     def __init__(self) -> None:
         self._receiver, self._sender = socket.socketpair()
@@ -227,8 +219,7 @@ class _SocketWaker:
         self._sender.close()
 
 
-def _new_waker() -> _Waker:
-    return _EventWaker() if hasattr(os, "eventfd") else _SocketWaker()
+_Waker = _EventWaker | _SocketWaker
 
 
 class _SelectPoll:

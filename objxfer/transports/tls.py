@@ -22,10 +22,11 @@ from objxfer.errors import ConnectionLost, IntegrityError, ObjxferError, Protoco
 from objxfer.limits import KIB
 from objxfer.transports.base import Buffer, Transport
 
-# Measured: smaller costs calls, larger falls out of the cache.
-_FEED: Final = 64 * KIB
-_SLICE: Final = 64 * KIB
-_RECORD: Final = 16 * KIB
+_RECORD: Final = 16 * KIB  # plaintext in a full record
+_SLICE: Final = 4 * _RECORD
+# What a slice becomes: header, content type and tag add 22 bytes to a record (RFC 8446 section
+# 5.2). Feeding whole records was 9 % faster than 64 KiB, and twice as much no faster.
+_FEED: Final = 4 * (_RECORD + 22)
 
 
 class TlsTransport:

@@ -181,6 +181,16 @@ def test_a_machine_with_one_family_listens_on_that(
     close(sockets)
 
 
+def test_a_machine_without_any_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoFamily(socket.socket):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", NoFamily)
+    with pytest.raises(CannotConnect, match="cannot listen on tls://:7: address family not"):
+        bind(Url("tls", "", 7))
+
+
 def test_one_address_is_one_socket() -> None:
     sockets = bind(Url("tcp", "127.0.0.1", 0))
     assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1"]

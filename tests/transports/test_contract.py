@@ -317,10 +317,11 @@ def test_no_wake_is_lost_between_two_threads(ends: Pair) -> None:
 
 
 def test_closing_ends_the_wait_of_another_thread(make: Callable[[], Pair]) -> None:
-    for _ in range(20):
+    for turn in range(20):
         one, other = make()
         receive(one)
         waiting = start(partial(one.wait, read=True, write=False, timeout=None))
+        waiting.join(0.005 * (turn % 2))  # before it waits, perhaps, and while it does
         one.close()
         assert_ends(waiting)
         other.close()

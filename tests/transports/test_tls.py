@@ -45,6 +45,31 @@ class Raw:
         return done
 
 
+class Wire:
+    """A client and a server after the handshake, with the test in between."""
+
+    def __init__(self) -> None:
+        inner_client, self.client_end = pair()
+        inner_server, self.server_end = pair()
+        self.client = TlsTransport(inner_client, server=False)
+        self.server = TlsTransport(inner_server, server=True)
+        done = False
+        while not done:
+            client_done = self.client.handshake()
+            self.server_end.send([receive(self.client_end) or b""])
+            done = self.server.handshake() and client_done
+            self.carry_back()
+
+    def record(self, data: bytes) -> bytes:
+        """Return what the client sends for ``data``, taken off the wire."""
+        self.client.send([data])
+        return receive(self.client_end) or b""
+
+    def carry_back(self) -> None:
+        """Let what the server sent reach the client."""
+        self.client_end.send([receive(self.server_end) or b""])
+
+
 def tls_pair() -> tuple[TlsTransport, TlsTransport, MemoryTransport, MemoryTransport]:
     """Return client and server after the handshake, and the inner end of either."""
     inner_client, inner_server = pair()
@@ -235,58 +260,60 @@ def test_nothing_is_readable_on_the_way() -> None:
 
 
 def test_the_end_needs_no_farewell_even_inside_a_record() -> None:
-    client, server, inner_client, inner_server = tls_pair()
-    client.send([b"one"])
-    assert receive(server) == b"one"
-    client.send([b"two"])
-    record = receive(inner_server)
-    assert record is not None
-    relay, relayed = pair()
-    server._inner = relayed
-    relay.send([record[:-1]])
-    relay.finish()
-    assert receive_all(server) == b""
-    inner_client.close()
-
-
-def damaged(position: int) -> tuple[TlsTransport, TlsTransport]:
-    """Return client and server, with a damaged record, after a sound one, under way."""
-    client, server, inner_client, inner_server = tls_pair()
-    client.send([b"sound"])
-    sound = receive(inner_server) or b""
-    client.send([b"damaged"])
-    record = bytearray(receive(inner_server) or b"")
-    record[position] ^= 1
-    inner_client.send([sound + record])
-    return client, server
+    wire = Wire()
+    wire.server_end.send([wire.record(b"whole"), wire.record(b"cut short")[:-1]])
+    wire.server_end.finish()
+    assert receive_all(wire.server) == b"whole"
 
 
 @pytest.mark.parametrize("position", [0, 1, 5, 12, -1])
 def test_a_changed_byte_is_an_integrity_error_after_what_was_sound(position: int) -> None:
-    client, server = damaged(position)
-    assert receive(server) == b"sound"
+    wire = Wire()
+    sound, damaged = wire.record(b"sound"), bytearray(wire.record(b"damaged"))
+    damaged[position] ^= 1
+    wire.server_end.send([sound, damaged])
+    assert receive(wire.server) == b"sound"
     for _ in range(2):
         with pytest.raises(IntegrityError, match="no TLS"):
-            receive(server)
+            receive(wire.server)
+    wire.carry_back()
     with pytest.raises(ConnectionLost, match="broke TLS off"):
-        receive(client)
+        receive(wire.client)
 
 
 def test_garbage_afterwards_is_an_integrity_error() -> None:
-    _, server, inner_client, _ = tls_pair()
-    inner_client.send([b"objxfer in plain"])
+    wire = Wire()
+    wire.server_end.send([b"objxfer in plain"])
     with pytest.raises(IntegrityError):
-        receive(server)
+        receive(wire.server)
 
 
 def test_a_repeated_record_is_an_integrity_error() -> None:
-    client, server, inner_client, inner_server = tls_pair()
-    client.send([b"once"])
-    record = receive(inner_server) or b""
-    inner_client.send([record, record])
-    assert receive(server) == b"once"
+    wire = Wire()
+    record = wire.record(b"once")
+    wire.server_end.send([record, record])
+    assert receive(wire.server) == b"once"
     with pytest.raises(IntegrityError):
-        receive(server)
+        receive(wire.server)
+
+
+def test_a_reset_comes_after_what_was_sound() -> None:
+    client, server, inner_client, inner_server = tls_pair()
+    client.send([b"last words"])
+
+    def recv_into(buffer: memoryview) -> int | None:
+        taken = receive_raw(buffer)
+        if taken is None:
+            raise ConnectionResetError("reset")
+        return taken
+
+    receive_raw = inner_server.recv_into
+    with pytest.MonkeyPatch.context() as faults:
+        faults.setattr(inner_server, "recv_into", recv_into)
+        assert receive(server) == b"last words"
+        with pytest.raises(ConnectionResetError):
+            receive(server)
+    inner_client.close()
 
 
 def test_a_farewell_is_the_end() -> None:
@@ -304,14 +331,19 @@ def test_a_farewell_is_the_end() -> None:
 
 def test_what_the_peer_said_is_read_though_sending_fails() -> None:
     client, server, inner_client, _ = tls_pair()
+    fill(client)  # so that something is held
     server.send([b"the reason"])
-    fill(client)
-    server._inner.finish()
-    inner_client._outgoing.unread = True  # the server reads no more, but is not gone
-    assert receive(client) == b"the reason"
-    with pytest.raises(BrokenPipeError):
-        client.send([b"x"])
-    assert receive(client) == b""
+
+    def send(_: object) -> int:
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.MonkeyPatch.context() as faults:
+        faults.setattr(inner_client, "send", send)
+        assert receive(client) == b"the reason"
+        for _ in range(2):
+            with pytest.raises(BrokenPipeError):
+                client.send([b"x"])
+        assert receive(client) is None
 
 
 def test_little_is_held_when_nobody_reads() -> None:
