@@ -140,6 +140,30 @@ def test_a_key_is_not_written_through_a_link(path: Path, tmp_path: Path) -> None
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="cannot be made: file name too long"):
+        KEY.save(tmp_path / ("x" * 300))
+    with pytest.raises(KeyFileError, match="cannot be read: file name too long"):
+        Key.load(tmp_path / ("x" * 300))
+
+
+def test_a_file_that_grows_while_it_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, LINE)
+    monkeypatch.setattr(os, "read", lambda _fd, size: LINE[:1] * size)
+    with pytest.raises(KeyFileError, match="larger than 4096 bytes"):
+        Key.load(path)
+
+
+def test_a_disk_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_fd: int, _size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    write(path, LINE)
+    monkeypatch.setattr(os, "read", fail)
+    with pytest.raises(KeyFileError, match="cannot be read: input/output error"):
+        Key.load(path)
+
+
 def test_no_half_key_stays_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
