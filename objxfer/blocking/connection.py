@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Inbox
-from objxfer.blocking.pump import DELIVERY_TIMEOUT, Pump, shown
+from objxfer.blocking.pump import Pump, shown
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -22,8 +22,7 @@ from objxfer.errors import (
 from objxfer.files.entries import IfExists
 from objxfer.protocol.messages import Object, Objects
 from objxfer.security.keyfiles import StrPath
-from objxfer.serializers import base
-from objxfer.transfer.exchange import Exchange
+from objxfer.transfer.exchange import SILENCE, Exchange
 from objxfer.transfer.objects import opening, send_object
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.report import OnEntry, Report
@@ -74,7 +73,7 @@ class Connection:
         serializer: str | None = None,
         progress: Progress | None = None,
         wait: bool = False,
-        timeout: float = DELIVERY_TIMEOUT,
+        timeout: float = SILENCE,
     ) -> None:
         """Send one object; returns when all of it is handed over to the system.
 
@@ -95,7 +94,7 @@ class Connection:
         """
         name = serializer or self._terms.serializer
         self._check_accepted(name)
-        head, buffers = base.get(name).dump(obj)
+        head, buffers = self._terms.serializer_of(name).dump(obj)
         message = opening(name, head, buffers, receipt_wanted=wait)
         if message.content is None or wait:
             tally = Tally(name="object")
@@ -192,7 +191,7 @@ class Connection:
         copy_links: bool = False,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
-        timeout: float = DELIVERY_TIMEOUT,
+        timeout: float = SILENCE,
     ) -> Report:
         """Deliver files and folders and wait for their receipts.
 
@@ -310,7 +309,7 @@ class Connection:
                 f"the receiver accepts {', '.join(map(repr, accepted)).replace(chr(39), '')},"
                 f" not {name}. Nothing was sent; the connection stays usable."
             )
-        if base.get(name).executes and self._terms.keyring is None:
+        if self._terms.serializer_of(name).executes and self._terms.keyring is None:
             raise NotAllowed(f"{name} is never sent without a key")
 
     def _say(self, message: Object | Objects) -> None:

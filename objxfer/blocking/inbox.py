@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from objxfer.blocking.places import place
-from objxfer.blocking.pump import DELIVERY_TIMEOUT, Pump, shown
+from objxfer.blocking.pump import Pump, shown
 from objxfer.blocking.terms import Terms
 from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedByPeer, Timeout
 from objxfer.protocol.messages import Object, Taken
 from objxfer.protocol.trees import Offer
 from objxfer.security.sealing import Verified
-from objxfer.serializers import base
-from objxfer.transfer.exchange import Task
+from objxfer.transfer.exchange import SILENCE, Task
 from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.receiving import receive_tree
@@ -92,7 +91,7 @@ class Inbox:
         task = self._exchange.start(
             partial(receive_object, message=message, tally=tally),
             item=item,
-            timeout=DELIVERY_TIMEOUT,
+            timeout=SILENCE,
         )
         return _Coming(item, message, task, tally)
 
@@ -124,7 +123,7 @@ class Inbox:
         )
         before = session.bytes_in + session.bytes_out
         with shown(progress, tally):
-            task = self._exchange.start(steps, item=item, timeout=DELIVERY_TIMEOUT)
+            task = self._exchange.start(steps, item=item, timeout=SILENCE)
             report = self._pump.perform(task)
         report.bytes_on_wire = session.bytes_in + session.bytes_out - before
         return report
@@ -145,7 +144,7 @@ class Inbox:
     def _load(self, came: _Came) -> object:
         """Load what came whole; without the lock, for loading may run any code."""
         item, message, head, buffers = came
-        serializer = base.get(message.serializer)
+        serializer = self._terms.serializer_of(message.serializer)
         try:
             if serializer.executes:
                 proof = self._exchange.session.proof

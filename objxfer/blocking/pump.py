@@ -25,8 +25,6 @@ from objxfer.transports.base import Transport
 
 T = TypeVar("T")
 
-DELIVERY_TIMEOUT: Final = 30.0
-"""Seconds without a sign of life of the peer inside a delivery."""
 DRAIN: Final = 5.0
 """Seconds that closing waits for the peer to have taken what was sent."""
 _BUFFERS_A_WRITE: Final = 64
@@ -255,8 +253,6 @@ class Pump:
                 moved = True
             if not moved or not exchange.busy:
                 break
-        if not exchange.busy:
-            return None
         again = exchange.tick(time.monotonic())
         if exchange.session.failure is not None:
             exchange.advance(time.monotonic())

@@ -63,6 +63,7 @@ class Terms:
         keyring = as_keyring(key)
         if isinstance(accepts, str):
             raise TypeError("accepts is a list of names, not one string")
+        base.check_classes(classes)
         for name in (*accepts, serializer):
             if base.get(name).executes and name in accepts and keyring is None:
                 raise ValueError(
@@ -87,6 +88,10 @@ class Terms:
             IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
             limits,
         )
+
+    def serializer_of(self, name: str) -> base.AnySerializer:
+        """Return the serialiser of a name, bound to the limits of these terms."""
+        return base.get(name, self.limits.nesting)
 
     @property
     def key_id(self) -> str | None:

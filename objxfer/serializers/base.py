@@ -11,10 +11,11 @@ group ``objxfer.serializers``) only for a name that nobody else has.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from objxfer.limits import KIB
+from objxfer.limits import KIB, Limits
 from objxfer.security.sealing import Verified
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -25,6 +26,8 @@ IN_BAND: Final = 64 * KIB
 GROUP: Final = "objxfer.serializers"
 """The entry-point group; an entry point's object is a serialiser of the entry point's name."""
 
+NESTING: Final = Limits().nesting
+_NESTING_MATTERS: Final = frozenset({"json", "msgpack"})
 _NAME_SIZE: Final = 32
 _BUILT_IN: Final = {
     "raw": ("objxfer.serializers.plain", "RAW"),
@@ -122,22 +125,29 @@ def register(serializer: AnySerializer) -> None:
         raise ValueError(f"another serialiser is registered as {name!r}")
 
 
-def get(name: str) -> AnySerializer:
+def get(name: str, nesting: int = NESTING) -> AnySerializer:
     """Return the serialiser of a name: built-in, registered, or an entry point's.
 
-    Tell the two kinds apart by ``executes``; the type checker follows.
+    Built-in ones go so many containers deep; the others decide for themselves. Tell the two kinds apart by ``executes``; the type checker follows.
 
     Raises:
         ValueError: no serialiser has this name, or an entry point's object is none of this name.
         Exception: what importing a plug-in raises, unchanged.
     """
     if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name]
-        built_in: AnySerializer = getattr(import_module(module), attribute)
-        return built_in
+        return _built_in(name, nesting)
     if name not in _registered:
         _register_plug_in(name)
     return _registered[name]
+
+
+@cache
+def _built_in(name: str, nesting: int) -> AnySerializer:
+    module, attribute = _BUILT_IN[name]
+    found: AnySerializer = getattr(import_module(module), attribute)
+    if nesting != NESTING and name in _NESTING_MATTERS:
+        found = type(found)(nesting)
+    return found
 
 
 def _register_plug_in(name: str) -> None:

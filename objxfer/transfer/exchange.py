@@ -34,6 +34,8 @@ HIGH_WATER: Final = 2 * MIB
 """While this much is queued, nothing more is: the rest waits in its generators."""
 UNSENT: Final = HIGH_WATER // NODE + 2
 """Nodes of one item that can be queued and not yet written, the one being cut included."""
+SILENCE: Final = 30.0
+"""Seconds without a sign of life of the peer, unless a delivery says otherwise."""
 _GRANT: Final = INITIAL_CREDIT // 4
 """Credit is renewed in steps of this."""
 
@@ -129,8 +131,6 @@ class Exchange:
     ) -> Task[T]:
         """Start a generator: for a new item of ours, or for one taken from the inbox."""
         task = Task(make(port := Port()), port, item, timeout)
-        if not self._tasks:
-            self._chunks_heard = -1  # silence counts from now on
         self._tasks.append(task)
         if item is not None:
             self._by_item[item] = task
@@ -154,6 +154,11 @@ class Exchange:
     def busy(self) -> bool:
         """Whether any item is on its way."""
         return bool(self._tasks)
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the peer is waited for: an item is on its way, or bytes are not taken."""
+        return bool(self._tasks or self.session.queued)
 
     @property
     def full(self) -> bool:
@@ -223,11 +228,12 @@ class Exchange:
             When to look again, in seconds from now; None if nothing is awaited.
         """
         session = self.session
-        if not self._tasks or session.failure is not None:
+        if not self.awaiting or session.failure is not None:
+            self._chunks_heard = -1  # silence counts from when somebody waits again
             return None
         if session.chunks_in != self._chunks_heard:
             self._chunks_heard, self._heard_at, self._pings = session.chunks_in, now, 0
-        timeout = min(task.timeout for task in self._tasks)
+        timeout = min((task.timeout for task in self._tasks), default=SILENCE)
         silence = now - self._heard_at
         if silence >= timeout:
             reason = f"nothing was heard of the peer for {timeout:g} s"
