@@ -128,7 +128,10 @@ class Judge:
 
     def _room(self) -> int:
         """Return how many bytes may still be promised."""
-        disk = os.fstatvfs(self._root.fd)
+        try:
+            disk = os.fstatvfs(self._root.fd)
+        except OSError:
+            return UNKNOWN_SIZE  # writing will show it
         if not disk.f_blocks:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)

@@ -88,6 +88,7 @@ class Part:
 
     __slots__ = (
         "_fd",
+        "_held",
         "_nodes",
         "_reserved",
         "_root",
@@ -108,7 +109,7 @@ class Part:
     path: SafePath
     folder: Folder
 
-    def __init__(self, entry: Entry, umask: int) -> None:
+    def __init__(self, entry: Entry, root: Root, umask: int) -> None:
         self.announced = self.entry = entry
         self.failure: Receipt | None = None
         self.finished = self.ended = False
@@ -117,12 +118,13 @@ class Part:
         self.durable = True
         self._nodes = FileDigest()
         self._umask = umask
-        self._root: Root | None = None
+        self._root = root
+        self._held = False
         self._reserved = 0
         self._temp = b""
         self._fd = -1
 
-    def begin(self, path: SafePath, root: Root, temp: bytes) -> None:
+    def begin(self, path: SafePath, temp: bytes) -> None:
         """Make the temporary file, and the folder around it where that is missing.
 
         Raises:
@@ -130,9 +132,9 @@ class Part:
             OSError: it cannot be made, or there is no space for it.
         """
         self.path = path
-        self.folder = root.parent(path, create=True)
-        root.hold(self.folder)
-        self._root = root
+        self.folder = self._root.parent(path, create=True)
+        self._root.hold(self.folder)
+        self._held = True
         self._fd = os.open(temp, _TEMP, 0o600, dir_fd=self.folder.fd)
         self._temp = temp
         size = self.entry.size
@@ -185,23 +187,27 @@ class Part:
         try:
             if self._reserved > size:
                 os.ftruncate(self._fd, size)
-            os.fchmod(self._fd, mode & 0o777 & ~self._umask)
+            if self._root.quirks.modes:
+                os.fchmod(self._fd, mode & 0o777 & ~self._umask)
             os.utime(self._fd, ns=(clamped(mtime_ns), clamped(mtime_ns)))
         except OSError as error:
             self.fail(failed(error))
 
     def flush(self) -> None:
         """Bring the contents to the disk and let go of the descriptor."""
+        fd, self._fd = self._fd, -1
         try:
-            os.fsync(self._fd)
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                # Never tried again: a second one may succeed though the first lost what was there.
+                if can_flush(error):
+                    raise
+                self.durable = False
+            finally:
+                os.close(fd)
         except OSError as error:
-            # Never tried again: a second flush may succeed though the first lost what was written.
-            if can_flush(error):
-                self.fail(failed(error))
-                return
-            self.durable = False
-        os.close(self._fd)
-        self._fd = -1
+            self.fail(failed(error))
 
     def create(self, name: bytes) -> None:
         """See ``Nameable``."""
@@ -234,15 +240,16 @@ class Part:
 
     def _release(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
+                os.close(self._fd)
             self._fd = -1
         if self._temp:
             with contextlib.suppress(OSError):  # it lies in nobody's way
                 os.unlink(self._temp, dir_fd=self.folder.fd)
             self._temp = b""
-        if self._root is not None:
+        if self._held:
+            self._held = False
             self._root.release(self.folder)
-            self._root = None
 
 
 class Link:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -38,6 +39,8 @@ _SECOND: Final = 1_000_000_000
 _GRAINS: Final = (1, 100, 1_000, 1_000_000, 10_000_000, _SECOND, 2 * _SECOND)
 _ODD_TIME: Final = 1_234_567_891 * _SECOND + 123_456_789
 """An odd second, and no two digits alike after it: shows what a file system keeps of a time."""
+
+_ODD_MODE: Final = 0o640
 
 
 class Folder:
@@ -66,6 +69,8 @@ class Quirks:
     """Composed and decomposed characters are one name."""
     windows: bool = False
     """A dot at the end of a name is dropped, and with it go the other rules of Windows."""
+    modes: bool = True
+    """Permission bits are kept."""
     grain_ns: int = 1
     """Times are kept in multiples of this."""
 
@@ -215,6 +220,15 @@ class Root:
         if not folder._holds and not folder._cached:
             os.close(folder.fd)
 
+    @contextlib.contextmanager
+    def holding(self, folder: Folder) -> Iterator[Folder]:
+        """Keep a folder open for a ``with`` block, whatever else is opened meanwhile."""
+        self.hold(folder)
+        try:
+            yield folder
+        finally:
+            self.release(folder)
+
     def moved(self, folders: Iterable[Folder]) -> set[Folder]:
         """Return those of the folders that do not lie under their path any more.
 
@@ -335,27 +349,32 @@ def _step(parts: tuple[bytes, ...], name: bytes, above: int) -> int:
 
 
 def _probe(fd: int) -> Quirks:
+    """Try a file out; where that cannot be done nothing is taken to be special."""
     stem = OURS + b"-" + os.urandom(8).hex().encode()
     name = stem + "-é".encode()
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         file = os.open(name, flags, 0o600, dir_fd=fd)
+        try:
+            os.utime(file, ns=(_ODD_TIME, _ODD_TIME))
+            with contextlib.suppress(PermissionError):
+                os.fchmod(file, _ODD_MODE)
+            kept = os.fstat(file)
+            return Quirks(
+                case=_lies(stem.upper() + "-é".encode(), fd),
+                forms=_lies(stem + "-e\u0301".encode(), fd),
+                windows=_lies(name + b".", fd),
+                modes=stat.S_IMODE(kept.st_mode) == _ODD_MODE,
+                grain_ns=next(
+                    (grain for grain in _GRAINS if _ODD_TIME // grain * grain == kept.st_mtime_ns),
+                    _GRAINS[-1],
+                ),
+            )
+        finally:
+            os.close(file)
+            os.unlink(name, dir_fd=fd)
     except OSError:
-        return Quirks()  # nothing can be written here, so nothing will be
-    try:
-        os.utime(file, ns=(_ODD_TIME, _ODD_TIME))
-        kept = os.fstat(file).st_mtime_ns
-        return Quirks(
-            case=_lies(stem.upper() + "-é".encode(), fd),
-            forms=_lies(stem + "-e\u0301".encode(), fd),
-            windows=_lies(name + b".", fd),
-            grain_ns=next(
-                (grain for grain in _GRAINS if _ODD_TIME // grain * grain == kept), _GRAINS[-1]
-            ),
-        )
-    finally:
-        os.close(file)
-        os.unlink(name, dir_fd=fd)
+        return Quirks()
 
 
 def _lies(name: bytes, fd: int) -> bool:

@@ -96,10 +96,10 @@ class Sink:
             Where it goes; if it could not be begun, its ``failure`` is set.
         """
         self._judge.settle(entry)
-        part = Part(entry, self._umask)
+        part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
-            part.begin(self._judge.path(entry), self._root, self._temp())
+            part.begin(self._judge.path(entry), self._temp())
         except (OSError, UnsafePath) as error:
             part.fail(failed(error))
         return part
@@ -139,9 +139,11 @@ class Sink:
             try:
                 path = self._judge.path(entry)
                 safe_target(path, entry.target, self._tops, self._limits)
-                folder = self._standing(self._root.parent(path, create=True))
-                receipts.append(self._place(Link(entry, path, folder, self._temp())))
-                self._root.touch_chain(folder)
+                with self._root.holding(self._root.parent(path, create=True)) as folder:
+                    self._check_standing(folder)
+                    receipt = self._place(Link(entry, path, folder, self._temp()))
+                    self._root.touch_chain(folder)
+                receipts.append(receipt)
             except (OSError, UnsafePath) as error:
                 receipts.append(failed(error))
         return self._flushed(receipts, entries)
@@ -156,9 +158,11 @@ class Sink:
         for entry in entries:
             try:
                 path = self._judge.path(entry)
-                folder = self._standing(self._root.folder(path, create=True))
-                receipts.append(self._dress(folder, entry))
-                self._root.touch_chain(folder)
+                with self._root.holding(self._root.folder(path, create=True)) as folder:
+                    self._check_standing(folder)
+                    receipt = self._dress(folder, entry)
+                    self._root.touch_chain(folder)
+                receipts.append(receipt)
             except (OSError, UnsafePath) as error:
                 receipts.append(failed(error))
         return self._flushed(receipts, entries)
@@ -173,20 +177,22 @@ class Sink:
         self._temps += 1
         return b"%b-%d" % (self._stem, self._temps)
 
-    def _standing(self, folder: Folder) -> Folder:
+    def _check_standing(self, folder: Folder) -> None:
         if self._root.moved((folder,)):
             raise UnsafePath(_MOVED)
-        return folder
 
     def _dress(self, folder: Folder, entry: Entry) -> Receipt:
         """Give a folder its mode and time."""
         status = os.fstat(folder.fd)
-        kept = stat.S_IMODE(status.st_mode)
-        mode = kept & ~0o777 | entry.mode & 0o777 & ~self._umask
+        quirks = self._root.quirks
+        mode = kept = stat.S_IMODE(status.st_mode)
+        if quirks.modes:
+            mode = kept & ~0o777 | entry.mode & 0o777 & ~self._umask
         time = clamped(entry.mtime_ns)
-        if mode == kept and self._root.quirks.same_time(status.st_mtime_ns, time):
+        if mode == kept and quirks.same_time(status.st_mtime_ns, time):
             return Receipt(Action.UNCHANGED, durable=True)
-        os.fchmod(folder.fd, mode)
+        if mode != kept:
+            os.fchmod(folder.fd, mode)
         os.utime(folder.fd, ns=(time, time))
         return Receipt(Action.RECEIVED, durable=True)
 

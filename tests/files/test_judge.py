@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,15 +183,27 @@ class TestNames:
         verdicts = sink.judge([ENTRY, ENTRY, Entry(b"top/A.txt", Kind.FILE, 3)])
         assert [verdict.answer for verdict in verdicts][:2] == [Answer.WANTED, Answer.REFUSED]
 
-    def test_an_error_of_the_disk_is_the_entrys_own(self, sink: Sink, inbox: Path) -> None:
-        if os.geteuid() == 0:
-            pytest.skip("root may look everywhere")
-        lay(inbox / "top/closed/x")
-        os.chmod(inbox / "top/closed", 0)
-        verdict = one(sink, Entry(b"top/closed/x", Kind.FILE, 1))
-        os.chmod(inbox / "top/closed", 0o700)
-        assert verdict.code == ExitCode.FAILED
-        assert "permission denied" in verdict.reason
+    def test_an_error_of_the_disk_is_the_entrys_own(
+        self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lay(inbox / "top/b.txt", mtime_ns=TIME)
+        look = os.stat
+
+        def stat(name: bytes, **options: Any) -> os.stat_result:
+            if name == b"a.txt":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return look(name, **options)
+
+        monkeypatch.setattr(os, "stat", stat)
+        verdicts = sink.judge([ENTRY, Entry(b"top/b.txt", Kind.FILE, 3, TIME)])
+        assert verdicts == [
+            Verdict(
+                Answer.REFUSED,
+                code=ExitCode.FAILED,
+                reason="top/a.txt: input/output error",
+            ),
+            Verdict(Answer.UNCHANGED),
+        ]
 
 
 class TestFolding:
@@ -263,6 +276,15 @@ class TestSpace:
         self, sink: Sink, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result((4096,) * 2 + (0,) * 8))
+        assert one(sink, Entry(NAME, Kind.FILE, 2**60)).answer is Answer.WANTED
+
+    def test_one_that_cannot_say_is_tried(
+        self, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fstatvfs(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "fstatvfs", fstatvfs)
         assert one(sink, Entry(NAME, Kind.FILE, 2**60)).answer is Answer.WANTED
 
 

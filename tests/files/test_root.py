@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,41 @@ class TestQuirks:
             pytest.skip("no /proc here")
         with Root("/proc/self") as root:
             assert root.quirks == Quirks()
+
+    def test_a_file_system_like_that_of_windows_is_found_out(
+        self, root: Root, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = os.stat
+
+        def fold(name: str) -> str:
+            return unicodedata.normalize("NFC", name.casefold()).rstrip(". ")
+
+        def stat(name: bytes, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+            for there in os.listdir(dir_fd):
+                if fold(there) == fold(name.decode()):
+                    return look(there, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+        utime = os.utime
+
+        def utime_in_twos(fd: int, *, ns: tuple[int, int]) -> None:
+            seconds = ns[1] // 2_000_000_000 * 2
+            utime(fd, (seconds, seconds))
+
+        def fchmod(fd: int, mode: int) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", stat)
+            patch.setattr(os, "utime", utime_in_twos)
+            patch.setattr(os, "fchmod", fchmod)
+            assert root.quirks == Quirks(
+                case=True, forms=True, windows=True, modes=False, grain_ns=2_000_000_000
+            )
+        assert os.listdir(inbox) == []
+        root.takes(safe("plain"))
+        with pytest.raises(UnsafePath, match="no name for this file system"):
+            root.takes(safe("nul.txt"))
 
     def test_case_is_folded_as_people_do(self) -> None:
         quirks = Quirks(case=True)

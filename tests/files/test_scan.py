@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -247,6 +248,33 @@ class TestLeftOut:
             b"source/.objxfer-1": ("is objxfer's own", ExitCode.OK),
             b"source/.OBJXFER": ("is objxfer's own", ExitCode.OK),
         }
+
+    def test_a_listing_that_fails_is_never_an_empty_folder(
+        self, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree(source, "bad/x", "good/y")
+        scandir = os.scandir
+
+        def scandir_badly(place: bytes) -> object:
+            if place.endswith(b"/bad"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return scandir(place)
+
+        monkeypatch.setattr(os, "scandir", scandir_badly)
+        assert left_out(source) == {b"source/bad": ("input/output error", ExitCode.INCOMPLETE)}
+        assert b"source/bad" not in paths(source)
+        assert b"source/good/y" in paths(source)
+
+    def test_a_link_that_vanishes_before_it_is_read_is_said(
+        self, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (source / "link").symlink_to("x")
+
+        def readlink(place: bytes) -> bytes:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+        monkeypatch.setattr(os, "readlink", readlink)
+        assert left_out(source) == {b"source/link": ("vanished", ExitCode.VANISHED)}
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_a_closed_folder_is_never_an_empty_one(self, source: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
 import stat
@@ -14,7 +15,7 @@ import pytest
 from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, file_digest, node_digest
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, IfExists, Kind, Receipt
-from objxfer.files.root import Root
+from objxfer.files.root import Quirks, Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
 from support.inbox import MakeSink, Row, corpus, file
@@ -145,6 +146,44 @@ class TestPack:
 
     def test_nothing_is_packed_into_nothing(self, sink: Sink) -> None:
         assert sink.pack([]) == []
+
+
+class TestUmask:
+    """The mask is the process's, whichever way the system tells it."""
+
+    @pytest.mark.parametrize("told", [True, False])
+    @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+    def test_it_is_taken_from_every_mode_and_left_as_it_was(
+        self,
+        make_sink: MakeSink,
+        inbox: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        mask: int,
+        *,
+        told: bool,
+    ) -> None:
+        before = os.umask(mask)
+        try:
+            with monkeypatch.context() as patch:
+                if not told:
+                    patch.setattr("objxfer.files.sink.open", failing(errno.ENOENT), raising=False)
+                sink = make_sink()
+            assert pack(sink).action is Action.RECEIVED
+            sink.folders([folder(b"top", 0o777)])
+        finally:
+            assert os.umask(before) == mask
+        assert stat.S_IMODE((inbox / "top/a.txt").stat().st_mode) == 0o644 & ~mask
+        assert stat.S_IMODE((inbox / "top").stat().st_mode) == 0o777 & ~mask
+
+    def test_an_old_kernel_does_not_tell_it(
+        self, make_sink: MakeSink, inbox: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            told = io.BytesIO(b"Name:\tx\n")
+            patch.setattr("objxfer.files.sink.open", lambda *_: told, raising=False)
+            sink = make_sink()
+        pack(sink)
+        assert stat.S_IMODE((inbox / "top/a.txt").stat().st_mode) == 0o644 & ~umask
 
 
 class TestPolicies:
@@ -484,14 +523,45 @@ class TestFailures:
         assert pack(sink, contents=b"seven..").action is Action.RECEIVED
         assert (inbox / "top/a.txt").read_bytes() == b"seven.."
 
-    def test_nothing_is_left_behind_even_where_removing_fails(
-        self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_temporary_name_that_cannot_be_removed_harms_nobody(
+        self, sink: Sink, root: Root, inbox: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        assert root.quirks.grain_ns  # probed before the disk fails
         with monkeypatch.context() as patch:
             patch.setattr(os, "unlink", failing(errno.EIO))
             assert pack(sink).action is Action.RECEIVED
         for left in (inbox / "top").glob(".objxfer*"):
             left.unlink()
+
+    def test_contents_that_are_lost_at_the_very_end_fail_the_file(
+        self, sink: Sink, root: Root, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Network file systems may tell of a full disk only when a file is closed."""
+        assert root.quirks.grain_ns
+        (inbox / "top").mkdir()
+        close = os.close
+
+        def close_files_badly(fd: int) -> None:
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            close(fd)
+            if regular:
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "close", close_files_badly)
+            receipt = pack(sink)
+            sink.open(file(b"top/b").entry).discard()
+        assert receipt.code == ExitCode.PEER_NO_SPACE
+        assert names(inbox / "top") == []
+
+    def test_a_file_system_without_permission_bits(
+        self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("objxfer.files.root._probe", lambda _: Quirks(modes=False))
+        monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
+        assert pack(sink).action is Action.RECEIVED
+        assert sink.folders([folder(b"top")])[0].action is Action.RECEIVED
+        assert sink.folders([folder(b"top")])[0].action is Action.UNCHANGED
 
 
 class TestWithoutHardLinks:
@@ -621,6 +691,11 @@ class TestFolders:
     def test_equal_ones_are_unchanged(self, sink: Sink) -> None:
         sink.folders([folder(b"top")])
         assert sink.folders([folder(b"top")]) == [Receipt(Action.UNCHANGED, durable=True)]
+
+    def test_a_new_time_alone_changes_no_mode(self, sink: Sink, inbox: Path) -> None:
+        sink.folders([folder(b"top")])
+        assert sink.folders([folder(b"top", mtime_ns=TIME + 1)])[0].action is Action.RECEIVED
+        assert (inbox / "top").stat().st_mtime_ns == TIME + 1
 
     def test_bits_of_their_own_stay(self, sink: Sink, inbox: Path) -> None:
         (inbox / "top").mkdir()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import os
 import time
 from pathlib import Path
@@ -150,6 +152,47 @@ def test_an_error_of_reading_is_the_files_own() -> None:
     assert failure.value.exit_code == ExitCode.INCOMPLETE
     with source(place) as file, pytest.raises(FileFailed):
         file.changed()
+
+
+def test_reads_may_be_short(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write_bytes(b"seven..")
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: read(fd, min(size, 2)))
+    found = small(place)
+    assert found is not None
+    assert found.contents == b"seven.."
+    assert not found.changed
+
+
+def test_a_small_file_that_shrinks_is_flagged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write_bytes(b"seven..")
+    read = os.read
+
+    def read_and_shrink(fd: int, size: int) -> bytes:
+        contents = read(fd, 2)
+        os.truncate(place, 2)
+        return contents
+
+    monkeypatch.setattr(os, "read", read_and_shrink)
+    found = small(place)
+    assert found is not None
+    assert found.contents == b"se"
+    assert found.changed
+
+
+def test_an_error_in_the_middle_is_the_files_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write_bytes(b"x")
+
+    class BadDisk(io.FileIO):
+        def readinto(self, buffer: object, /) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(io, "FileIO", BadDisk)
+    with source(place) as file, pytest.raises(FileFailed, match="input/output error") as failure:
+        whole(file)
+    assert failure.value.exit_code == ExitCode.INCOMPLETE
 
 
 def test_descriptors_are_given_back(place: Path) -> None:
