@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from objxfer.blocking.greeter import Greeter
-from objxfer.blocking.inbox import Inbox
+from objxfer.blocking.inbox import Course, Inbox
 from objxfer.blocking.pump import Pump, shown
 from objxfer.errors import (
     ConnectionClosed,
@@ -111,6 +111,7 @@ class Connection:
         self,
         timeout: float | None = None,
         *,
+        silence: float = SILENCE,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
     ) -> Any:
@@ -119,6 +120,8 @@ class Connection:
         Args:
             timeout: seconds to wait for it, or None to wait for as long as it takes. A tree
                 that has begun is taken to its end.
+            silence: seconds without a sign of life of the peer that end what has begun, and
+                the connection.
             progress: shows a tree, or a large object, on its way.
             on_entry: called with what became of each entry of a tree, with the connection
                 busy: it must not use it.
@@ -131,7 +134,7 @@ class Connection:
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """
-        return self._inbox.take(timeout, progress, on_entry)
+        return self._inbox.take(timeout, Course(silence, progress, on_entry))
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes as they are: ``send`` with the serialiser ``raw``."""

@@ -15,11 +15,20 @@ from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedBy
 from objxfer.protocol.messages import Object, Taken
 from objxfer.protocol.trees import Offer
 from objxfer.security.sealing import Verified
-from objxfer.transfer.exchange import SILENCE, Task
+from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.receiving import receive_tree
 from objxfer.transfer.report import OnEntry, Report
+
+
+class Course(NamedTuple):
+    """How what is taken is followed on its way."""
+
+    silence: float
+    """Seconds without a sign of life of the peer that end it."""
+    progress: Progress | None
+    on_entry: OnEntry | None
 
 
 class _Came(NamedTuple):
@@ -49,13 +58,11 @@ class Inbox:
         self._terms = terms
         self._unfinished: deque[_Coming] = deque()
 
-    def take(
-        self, timeout: float | None, progress: Progress | None, on_entry: OnEntry | None
-    ) -> Any:
+    def take(self, timeout: float | None, course: Course) -> Any:
         """Take the next object, or tree; ``Connection.recv`` is the contract."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._pump.lock:
-            came = self._next(deadline, progress, on_entry)
+            came = self._next(deadline, course)
         return came if isinstance(came, Report) else self._load(came)
 
     def can_begin(self) -> bool:
@@ -63,15 +70,13 @@ class Inbox:
         session = self._exchange.session
         return bool(self._exchange.inbox or self._unfinished or session.peer_ended)
 
-    def _next(
-        self, deadline: float | None, progress: Progress | None, on_entry: OnEntry | None
-    ) -> Report | _Came:
+    def _next(self, deadline: float | None, course: Course) -> Report | _Came:
         """Take what comes next, whole; called with the lock held."""
         while True:
             if not self._pump.wait(self.can_begin, _left(deadline)):
                 raise Timeout("nothing came in time")
             if self._unfinished:
-                return self._rest(self._unfinished.popleft(), deadline, progress)
+                return self._rest(self._unfinished.popleft(), deadline, course.progress)
             if not self._exchange.inbox:
                 raise ConnectionClosed("the peer has ended the connection")
             item, message = self._exchange.take()
@@ -81,17 +86,18 @@ class Inbox:
                     # Writable, as the buffers of a large one are.
                     content = memoryview(bytearray(message.content))
                     return _Came(item, message, *parts(message, content))
-                return self._rest(self._start(item, message), deadline, progress)
+                coming = self._start(item, message, course.silence)
+                return self._rest(coming, deadline, course.progress)
             if self._terms.into is not None:
-                return self._take_tree(item, message, progress, on_entry)
+                return self._take_tree(item, message, course)
             self._refuse(item, RefusedByPeer("this receiver takes no files"))
 
-    def _start(self, item: int, message: Object) -> _Coming:
+    def _start(self, item: int, message: Object, silence: float) -> _Coming:
         tally = Tally(name="object")
         task = self._exchange.start(
             partial(receive_object, message=message, tally=tally),
             item=item,
-            timeout=SILENCE,
+            timeout=silence,
         )
         return _Coming(item, message, task, tally)
 
@@ -108,9 +114,7 @@ class Inbox:
         head, *buffers = task.result()
         return _Came(coming.item, coming.message, head, buffers)
 
-    def _take_tree(
-        self, item: int, offer: Offer, progress: Progress | None, on_entry: OnEntry | None
-    ) -> Report:
+    def _take_tree(self, item: int, offer: Offer, course: Course) -> Report:
         terms, tally, session = self._terms, Tally(), self._exchange.session
         assert terms.into is not None
         steps = partial(
@@ -119,11 +123,11 @@ class Inbox:
             open_taker=place(terms.into, terms.if_exists, terms.limits),
             limits=terms.limits,
             tally=tally,
-            on_entry=on_entry,
+            on_entry=course.on_entry,
         )
         before = session.bytes_in + session.bytes_out
-        with shown(progress, tally):
-            task = self._exchange.start(steps, item=item, timeout=SILENCE)
+        with shown(course.progress, tally):
+            task = self._exchange.start(steps, item=item, timeout=course.silence)
             report = self._pump.perform(task)
         report.bytes_on_wire = session.bytes_in + session.bytes_out - before
         return report
