@@ -10,7 +10,7 @@ group ``objxfer.serializers``) only for a name that nobody else has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -128,7 +128,8 @@ def register(serializer: AnySerializer) -> None:
 def get(name: str, nesting: int = NESTING) -> AnySerializer:
     """Return the serialiser of a name: built-in, registered, or an entry point's.
 
-    Built-in ones go so many containers deep; the others decide for themselves. Tell the two kinds apart by ``executes``; the type checker follows.
+    Built-in ones go so many containers deep; others decide for themselves. Tell the two kinds
+    apart by ``executes``; the type checker follows.
 
     Raises:
         ValueError: no serialiser has this name, or an entry point's object is none of this name.
@@ -145,9 +146,10 @@ def get(name: str, nesting: int = NESTING) -> AnySerializer:
 def _built_in(name: str, nesting: int) -> AnySerializer:
     module, attribute = _BUILT_IN[name]
     found: AnySerializer = getattr(import_module(module), attribute)
-    if nesting != NESTING and name in _NESTING_MATTERS:
-        found = type(found)(nesting)
-    return found
+    if nesting == NESTING or name not in _NESTING_MATTERS:
+        return found
+    kind: Callable[[int], AnySerializer] = type(found)
+    return kind(nesting)
 
 
 def _register_plug_in(name: str) -> None:

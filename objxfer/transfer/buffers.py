@@ -42,16 +42,23 @@ class _Lease(bytearray):
 
 
 class Ring:
-    """Reuses a few node-sized buffers in turn, for one item that sends from them."""
+    """Reuses node-sized buffers that one item sends from, each once its bytes are written.
 
-    def __init__(self, count: int) -> None:
-        self._buffers = [memoryview(bytearray(NODE)) for _ in range(count)]
-        self._next = 0
+    How many there are is bounded by how much may be queued, see ``exchange.HIGH_WATER``.
+    """
 
-    def turn(self) -> memoryview:
-        """Return the buffer whose bytes were sent longest ago."""
-        self._next = (self._next + 1) % len(self._buffers)
-        return self._buffers[self._next]
+    def __init__(self) -> None:
+        self._buffers: deque[tuple[int, memoryview]] = deque()
+
+    def take(self, written: int) -> memoryview:
+        """Return a buffer that is free when ``written`` bytes of the connection are."""
+        if self._buffers and self._buffers[0][0] <= written:
+            return self._buffers.popleft()[1]
+        return memoryview(bytearray(NODE))
+
+    def give(self, buffer: memoryview, mark: int) -> None:
+        """Give a buffer back, which is free again once ``mark`` bytes are written."""
+        self._buffers.append((mark, buffer))
 
 
 def memory(size: int) -> memoryview:

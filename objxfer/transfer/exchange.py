@@ -19,7 +19,6 @@ from objxfer.errors import (
     RefusedByPeer,
     Timeout,
 )
-from objxfer.files.digest import NODE
 from objxfer.limits import MIB, Limits
 from objxfer.protocol.chunks import CREDITED, OVERHEAD
 from objxfer.protocol.handshake import Established
@@ -32,8 +31,6 @@ T = TypeVar("T")
 
 HIGH_WATER: Final = 2 * MIB
 """While this much is queued, nothing more is: the rest waits in its generators."""
-UNSENT: Final = HIGH_WATER // NODE + 2
-"""Nodes of one item that can be queued and not yet written, the one being cut included."""
 SILENCE: Final = 30.0
 """Seconds without a sign of life of the peer, unless a delivery says otherwise."""
 _GRANT: Final = INITIAL_CREDIT // 4
@@ -212,6 +209,7 @@ class Exchange:
         """Resume every generator that can go on."""
         for task in tuple(self._tasks):
             task.port.now = now
+            task.port.written = self.session.bytes_out
             self._resume(task)
 
     def fail(self, error: ObjxferError) -> None:
@@ -291,8 +289,8 @@ class Exchange:
                 task.item = session.open(message)
                 if session.live(task.item):
                     self._by_item[task.item] = task
-                return True, None
-            return session.send(task.item, message), None
+                return True, session.bytes_queued
+            return session.send(task.item, message), session.bytes_queued
         if isinstance(step, Receive):
             if task.mailbox:
                 event = task.mailbox.popleft()

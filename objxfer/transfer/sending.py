@@ -41,7 +41,6 @@ from objxfer.protocol.trees import (
     Wanted,
 )
 from objxfer.transfer.buffers import Ring
-from objxfer.transfer.exchange import UNSENT
 from objxfer.transfer.ledger import Ledger, Owed
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import OnEntry, Report
@@ -178,7 +177,7 @@ class _Sender:
         self._batch = _BATCH
         self._flushed = False
         self._done = False
-        self._ring: Ring | None = None
+        self._ring = Ring()
 
     def send(self, total_files: int) -> Steps[Report]:
         """Send everything, from the offer to the last receipt."""
@@ -354,12 +353,13 @@ class _Sender:
     def _send_contents(self, source: Source) -> Steps[tuple[bytes, int]]:
         """Send what a source gives; return its digest and size."""
         digest, size, tally = FileDigest(), 0, self._tally
-        self._ring = self._ring or Ring(UNSENT)
         while True:
-            piece = yield from self._read_piece(source, self._ring.turn())
+            buffer = self._ring.take(self._port.written)
+            piece = yield from self._read_piece(source, buffer)
             if piece is None:
+                self._ring.give(buffer, 0)
                 return digest.value(size), size
-            yield from send(piece)
+            self._ring.give(buffer, (yield from send(piece)))
             digest.add(piece.digest)
             size += len(piece.payload)
             tally.bytes_done += len(piece.payload)

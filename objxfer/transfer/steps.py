@@ -19,10 +19,10 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Say a message of this item. Answer: None, once it is queued in its turn.
+    """Say a message of this item. Answer: its mark, once it is queued in its turn.
 
     It waits for credit, and while much is queued. The payload of data must not change before
-    it is written: at most ``exchange.UNSENT`` nodes of an item are in that state at once.
+    it is written: when ``Port.written`` has come up to the mark.
     """
 
     message: Message
@@ -59,14 +59,17 @@ class Port:
 
     now: float = 0.0
     """The driver's clock, in seconds, as of this resumption."""
+    written: int = 0
+    """Bytes of the connection that were written, as of this resumption."""
     land: Callable[[int, int], memoryview | None] = lambda _at, size: memoryview(bytearray(size))
     """From the place of a large data payload in all data of the item, and its size, to memory of
     exactly that size; None where there is none now."""
 
 
-def send(message: Message) -> Steps[None]:
-    """Say a message."""
-    yield Send(message)
+def send(message: Message) -> Steps[int]:
+    """Say a message and return its mark."""
+    mark: int = yield Send(message)
+    return mark
 
 
 def receive(kind: type[M]) -> Steps[M]:

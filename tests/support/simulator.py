@@ -8,6 +8,7 @@ replays a failure exactly.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Generator
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -16,9 +17,13 @@ from objxfer.errors import ConnectionLost, ObjxferError
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
 from objxfer.protocol.messages import Object
+from objxfer.protocol.trees import Offer
 from objxfer.transfer.exchange import Exchange, Job, Task
 from objxfer.transfer.objects import opening, parts, receive_object, send_object
 from objxfer.transfer.progress import Tally
+from objxfer.transfer.receiving import OpenTaker, receive_tree
+from objxfer.transfer.report import Report
+from objxfer.transfer.sending import Delivery, send_tree
 from objxfer.transfer.steps import Port, Steps
 from objxfer.transports.memory import MemoryTransport, pair
 
@@ -62,7 +67,9 @@ class Party:
         self.errors: list[BaseException] = []
         self.received: list[bytes] = []
         self.at_end = False
-        self.finished = False
+        self.hold_jobs_after = 0
+        """Jobs that are run before all others are held back; 0 holds none."""
+        self._jobs_run = 0
 
     # --- what scripts use ---
 
@@ -79,12 +86,15 @@ class Party:
     def sends(self, *contents: bytes, receipt_wanted: bool = False) -> Script:
         """Send objects, one after the other; each is one buffer, or a head if it is small."""
         for content in contents:
-            head, buffers = (content, []) if len(content) < 1000 else (b"h", [content])
-            message = opening("raw", head, buffers, receipt_wanted=receipt_wanted)
-            task = self.start(lambda _: send_object(message, head, buffers, Tally()))
-            yield lambda: task.done
-            task.result()
-            yield from self.flushes()
+            yield from self._sends(content, receipt_wanted=receipt_wanted)
+
+    def _sends(self, content: bytes, *, receipt_wanted: bool) -> Script:
+        head, buffers = (content, []) if len(content) < 1000 else (b"h", [content])
+        message = opening("raw", head, buffers, receipt_wanted=receipt_wanted)
+        task = self.start(lambda _: send_object(message, head, buffers, Tally()))
+        yield lambda: task.done
+        task.result()
+        yield from self.flushes()
 
     def flushes(self) -> Script:
         """Wait until all that is queued now is written."""
@@ -97,24 +107,57 @@ class Party:
 
     def receives(self, count: int) -> Script:
         """Receive so many objects into ``received``."""
-        exchange = self.exchange
         for _ in range(count):
-            yield lambda: bool(exchange.inbox) or exchange.session.failure is not None
-            if not exchange.inbox:
-                assert exchange.session.failure is not None
-                raise exchange.session.failure
-            item, message = exchange.take()
-            assert isinstance(message, Object)
-            if message.content is not None:
-                head, buffers = parts(message, memoryview(message.content))
-                self.received.append(bytes(buffers[0] if buffers else head))
-            else:
-                task = self.start(
-                    lambda port: receive_object(port, message=message, tally=Tally()), item
-                )
-                yield lambda: task.done
-                whole = task.result()
-                self.received.append(bytes(whole[1] if len(whole) > 1 else whole[0]))
+            yield from self._receives()
+
+    def _receives(self) -> Script:
+        yield from self.comes()
+        item, message = self.exchange.take()
+        assert isinstance(message, Object)
+        if message.content is not None:
+            head, buffers = parts(message, memoryview(message.content))
+            self.received.append(bytes(buffers[0] if buffers else head))
+        else:
+            task = self.start(
+                lambda port: receive_object(port, message=message, tally=Tally()), item
+            )
+            yield lambda: task.done
+            whole = task.result()
+            self.received.append(bytes(whole[1] if len(whole) > 1 else whole[0]))
+
+    def comes(self) -> Script:
+        """Wait until something lies in the inbox."""
+        exchange = self.exchange
+        yield lambda: bool(exchange.inbox) or exchange.session.failure is not None
+        if not exchange.inbox:
+            assert exchange.session.failure is not None
+            raise exchange.session.failure
+
+    def pushes(self, paths: list[str], reports: list[Report], **asked: Any) -> Script:
+        """Deliver files and folders."""
+        delivery = Delivery(b"", asked.get("if_exists"), Tally(), None, time.time_ns)
+        task = self.start(lambda port: send_tree(port, delivery, list(paths), copy_links=False))
+        yield lambda: task.done
+        reports.append(task.result())
+
+    def takes(self, open_taker: OpenTaker, reports: list[Report]) -> Script:
+        """Receive a delivery."""
+        yield from self.comes()
+        item, offer = self.exchange.take()
+        assert isinstance(offer, Offer)
+        task = self.start(
+            lambda port: receive_tree(
+                port,
+                offer=offer,
+                open_taker=open_taker,
+                limits=self.exchange.limits,
+                tally=Tally(),
+                on_entry=None,
+            ),
+            item,
+        )
+        yield lambda: task.done
+        reports.append(task.result())
 
     def closes(self) -> Script:
         """Say the end, and wait until all is written and the peer has said its own."""
@@ -170,6 +213,14 @@ class Party:
             self.exchange.fail(session.lost())
         elif self.exchange.busy:
             self.exchange.fail(ConnectionLost("ended in the middle of an item"))
+
+    def work(self, rng: random.Random) -> bool:
+        """Run one of the jobs."""
+        if not self.jobs or 0 < self.hold_jobs_after <= self._jobs_run:
+            return False
+        self._jobs_run += 1
+        self.jobs.pop(rng.randrange(len(self.jobs))).run()
+        return True
 
     def go_on(self, now: float) -> bool:
         """Let generators and scripts go on."""
@@ -247,9 +298,8 @@ class Simulator:
             return party.write()
         if act == 1:
             return party.read()
-        if act == 2 and party.jobs:
-            party.jobs.pop(self.rng.randrange(len(party.jobs))).run()
-            return True
+        if act == 2:
+            return party.work(self.rng)
         return party.go_on(self.now)
 
     def _pass_time(self) -> None:
@@ -266,9 +316,3 @@ class Simulator:
         size = self.rng.randint(0, min(possible, self.greed))
         self._carried += size
         return size
-
-
-def drain(script: Generator[Any, None, None]) -> None:
-    """Run a script that waits for nothing."""
-    for _ in script:
-        raise AssertionError("it waits")
