@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
+from objxfer.blocking.counting import count
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Course, Inbox
 from objxfer.blocking.pump import Pump, shown
@@ -235,6 +236,8 @@ class Connection:
         else:
             sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
             steps = lambda port: send_tree(port, delivery, sources, copy_links=copy_links)  # noqa: E731
+            if progress is not None:
+                count(tally, sources, copy_links=copy_links)
         session = self._exchange.session
         with shown(progress, tally), self._pump.lock:
             before = session.bytes_in + session.bytes_out
