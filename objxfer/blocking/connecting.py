@@ -59,7 +59,7 @@ def connect(
     """
     target = Url.target(url)
     terms = Terms.check(
-        target.address,
+        url,
         key=key,
         serializer=serializer,
         accepts=accepts,

@@ -267,7 +267,7 @@ def listen(
     """
     where = Url.listening(url)
     terms = Terms.check(
-        where.address,
+        url,
         key=key,
         serializer=serializer,
         accepts=accepts,
