@@ -9,45 +9,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from objxfer.blocking.connecting import connect
-    from objxfer.blocking.connection import Connection
-    from objxfer.blocking.listener import Listener, listen
-    from objxfer.blocking.serving import Server, Watcher, serve
-    from objxfer.blocking.shortcuts import push, send
-    from objxfer.blocking.waiting import wait
-    from objxfer.errors import (
-        AuthenticationError,
-        Cancelled,
-        CannotConnect,
-        ConnectionClosed,
-        ConnectionLost,
-        ExitCode,
-        FileFailed,
-        IntegrityError,
-        KeyFileError,
-        LimitExceeded,
-        NoSpace,
-        NotAllowed,
-        NotSerializable,
-        ObjxferError,
-        PeerError,
-        ProtocolMismatch,
-        ReceiptMissing,
-        RefusedByPeer,
-        Timeout,
-        UnsafePath,
-    )
-    from objxfer.files.entries import IfExists
-    from objxfer.limits import Limits
-    from objxfer.security.keys import Key, Keyring
-    from objxfer.serializers.base import Serializer, register
-    from objxfer.serializers.classes import register_class
-    from objxfer.transfer.progress import Progress, Tally
-    from objxfer.transfer.report import EntryReport, Outcome, Report
+    # "as" makes them public to type checkers (PEP 484, "Stub files").
+    from objxfer.bars import bar as bar
+    from objxfer.blocking.connecting import connect as connect
+    from objxfer.blocking.connection import Connection as Connection
+    from objxfer.blocking.listener import Listener as Listener
+    from objxfer.blocking.listener import listen as listen
+    from objxfer.blocking.serving import Server as Server
+    from objxfer.blocking.serving import Watcher as Watcher
+    from objxfer.blocking.serving import serve as serve
+    from objxfer.blocking.shortcuts import push as push
+    from objxfer.blocking.shortcuts import send as send
+    from objxfer.blocking.waiting import wait as wait
+    from objxfer.errors import AuthenticationError as AuthenticationError
+    from objxfer.errors import Cancelled as Cancelled
+    from objxfer.errors import CannotConnect as CannotConnect
+    from objxfer.errors import ConnectionClosed as ConnectionClosed
+    from objxfer.errors import ConnectionLost as ConnectionLost
+    from objxfer.errors import ExitCode as ExitCode
+    from objxfer.errors import FileFailed as FileFailed
+    from objxfer.errors import IntegrityError as IntegrityError
+    from objxfer.errors import KeyFileError as KeyFileError
+    from objxfer.errors import LimitExceeded as LimitExceeded
+    from objxfer.errors import NoSpace as NoSpace
+    from objxfer.errors import NotAllowed as NotAllowed
+    from objxfer.errors import NotSerializable as NotSerializable
+    from objxfer.errors import ObjxferError as ObjxferError
+    from objxfer.errors import PeerError as PeerError
+    from objxfer.errors import ProtocolMismatch as ProtocolMismatch
+    from objxfer.errors import ReceiptMissing as ReceiptMissing
+    from objxfer.errors import RefusedByPeer as RefusedByPeer
+    from objxfer.errors import Timeout as Timeout
+    from objxfer.errors import UnsafePath as UnsafePath
+    from objxfer.files.entries import IfExists as IfExists
+    from objxfer.limits import Limits as Limits
+    from objxfer.security.keys import Key as Key
+    from objxfer.security.keys import Keyring as Keyring
+    from objxfer.serializers.base import Serializer as Serializer
+    from objxfer.serializers.base import register as register
+    from objxfer.serializers.classes import register_class as register_class
+    from objxfer.transfer.progress import Progress as Progress
+    from objxfer.transfer.progress import Tally as Tally
+    from objxfer.transfer.report import EntryReport as EntryReport
+    from objxfer.transfer.report import Outcome as Outcome
+    from objxfer.transfer.report import Report as Report
 
 __version__ = "0.1.0"
 
 _HOMES: Final = {
+    "bar": "bars",
     "connect": "blocking.connecting",
     "Connection": "blocking.connection",
     "Listener": "blocking.listener",

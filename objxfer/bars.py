@@ -1,0 +1,175 @@
+"""Bars on a terminal: the delivery, and under it the large file on its way."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from objxfer.transfer.progress import Progress, Tally
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_SECONDS: Final = 0.1
+"""Between two looks at the tally."""
+_SMOOTHING: Final = 0.05
+"""Of the rate: at this pace about two seconds count."""
+_KNOWN: Final = "{desc}  {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} "
+_UNKNOWN: Final = "{desc}  {n_fmt} "
+_PACE: Final = {
+    _KNOWN: "[{elapsed}<{remaining}, {rate_fmt}]",
+    _UNKNOWN: "[{elapsed}, {rate_fmt}]",
+}
+_CURRENT: Final = "  {desc}  {percentage:3.0f}%"
+_NAME: Final = 40
+"""Characters of a name at the most: the bar needs room too."""
+
+
+def bar() -> Progress:
+    """Return what shows one delivery or object at a time on the terminal behind stderr.
+
+    There are bytes, rate and remaining time, the number of files where there are several, and
+    a second line for a large file among others. It is drawn ten times a second by a thread of
+    its own. A bar without a known total goes away when it ends. Where stderr is no terminal
+    nothing is drawn, and tqdm is not imported.
+    """
+    return _Bars()
+
+
+def escaped(text: str) -> str:
+    r"""Return text of which nothing acts on a terminal: all but printable characters as escapes.
+
+    Control and format characters (those that turn the direction of writing among them), line
+    separators and unpaired surrogates are written as in a Python string; a byte that is not
+    UTF-8, kept by ``surrogateescape``, as ``\xff``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(one: str) -> str:
+    if "\udc80" <= one <= "\udcff":
+        return f"\\x{ord(one) - 0xDC00:02x}"
+    return one.encode("unicode_escape").decode("ascii")
+
+
+class Ticker:
+    """Calls something every so many seconds, in a thread of its own, until it is stopped."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._call = call
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="objxfer-ticker", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when no call is on its way and none will come."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            self._call()
+
+
+class _Bars:
+    """One delivery after the other; each has its bars from ``begin`` to ``end``."""
+
+    def __init__(self) -> None:
+        self._ticker: Ticker | None = None
+        self._job: tqdm[Any] | None = None
+        self._current: tqdm[Any] | None = None
+
+    def begin(self, tally: Tally) -> None:
+        """Start drawing."""
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._ticker = Ticker(_SECONDS, lambda: self._draw(tally))
+
+    def end(self, tally: Tally) -> None:
+        """Draw how it ended."""
+        if self._ticker is None:
+            return
+        self._ticker.stop()
+        self._ticker = None
+        if self._job is not None or _whole(tally):
+            self._draw(tally)
+        with contextlib.suppress(OSError):
+            self._hide_current()
+            if self._job is not None:
+                self._job.leave = _total(tally) is not None
+                self._job.close()
+        self._job = None
+
+    def _draw(self, tally: Tally) -> None:
+        # The terminal may be gone: that is no reason to end the delivery.
+        with contextlib.suppress(OSError):
+            self._draw_job(tally)
+            self._draw_current(tally)
+
+    def _draw_job(self, tally: Tally) -> None:
+        if self._job is None:
+            self._job = _new_bar(position=0, unit="B", unit_scale=True, smoothing=_SMOOTHING)
+        job, total = self._job, _total(tally)
+        form = _UNKNOWN if total is None else _KNOWN
+        job.bar_format = form + _PACE[form] + _files(tally)
+        job.desc = _short(tally.name)
+        job.total = total
+        job.update(tally.bytes_done - job.n)
+
+    def _draw_current(self, tally: Tally) -> None:
+        path, done, total = tally.path, tally.path_done, tally.path_total
+        if not total or (b"/" not in path and (tally.files_total or 1) == 1):
+            self._hide_current()
+            return
+        if self._current is None:
+            self._current = _new_bar(position=1, bar_format=_CURRENT)
+        name = path.rpartition(b"/")[2].decode("utf-8", "surrogateescape")
+        self._current.desc = _short(name)
+        self._current.total = total
+        self._current.n = min(done, total)
+        self._current.refresh()
+
+    def _hide_current(self) -> None:
+        if self._current is not None:
+            self._current.leave = False
+            self._current.close()
+            self._current = None
+
+
+def _new_bar(**options: Any) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+        """A bar that brings neither a thread nor a lock between processes along."""
+
+        monitor_interval = 0
+
+    Bar.set_lock(threading.RLock())
+    return Bar(file=sys.stderr, total=0, mininterval=0, miniters=0, dynamic_ncols=True, **options)
+
+
+def _whole(tally: Tally) -> bool:
+    return tally.bytes_done > 0 and tally.bytes_done == tally.bytes_total
+
+
+def _total(tally: Tally) -> int | None:
+    """Return the total, unless more has come by now than was counted ahead."""
+    total = tally.bytes_total
+    return None if total is None else max(total, tally.bytes_done)
+
+
+def _files(tally: Tally) -> str:
+    total = tally.files_total
+    if total is None:
+        return f" {tally.files_done:,} files" if tally.files_done > 1 else ""
+    return f" {min(tally.files_done, total):,}/{total:,} files" if total > 1 else ""
+
+
+def _short(name: str) -> str:
+    name = escaped(name)
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
