@@ -23,6 +23,7 @@ from objxfer.errors import (
 from objxfer.files.entries import IfExists
 from objxfer.protocol.messages import Object, Objects
 from objxfer.security.keyfiles import StrPath
+from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import SILENCE, Exchange
 from objxfer.transfer.objects import opening, send_object
 from objxfer.transfer.progress import Progress, Tally
@@ -62,6 +63,7 @@ class Connection:
         self._pump = Pump(greeter.transport, exchange)
         self._exchange = exchange
         self._inbox = Inbox(self._pump, greeter.terms)
+        self._serializers: dict[str, AnySerializer] = {}
         self._batch: list[Object] | None = None
         self._batch_size = 0
 
@@ -94,8 +96,7 @@ class Connection:
                 the peer did not end it.
         """
         name = serializer or self._terms.serializer
-        self._check_accepted(name)
-        head, buffers = self._terms.serializer_of(name).dump(obj)
+        head, buffers = self._accepted(name).dump(obj)
         message = opening(name, head, buffers, receipt_wanted=wait)
         if message.content is None or wait:
             tally = Tally(name="object")
@@ -308,15 +309,21 @@ class Connection:
 
     # --- inside ---
 
-    def _check_accepted(self, name: str) -> None:
-        accepted = self._exchange.established.theirs.serializers
-        if name not in accepted:
-            raise RefusedByPeer(
-                f"the receiver accepts {', '.join(map(repr, accepted)).replace(chr(39), '')},"
-                f" not {name}. Nothing was sent; the connection stays usable."
-            )
-        if self._terms.serializer_of(name).executes and self._terms.keyring is None:
-            raise NotAllowed(f"{name} is never sent without a key")
+    def _accepted(self, name: str) -> AnySerializer:
+        """Return the serialiser of a name, if the peer accepts it."""
+        serializer = self._serializers.get(name)
+        if serializer is None:
+            serializer = self._terms.serializer_of(name)
+            accepted = self._exchange.established.theirs.serializers
+            if name not in accepted:
+                raise RefusedByPeer(
+                    f"the receiver accepts {ascii(', '.join(accepted))[1:-1] or 'no objects'},"
+                    f" not {name}. Nothing was sent; the connection stays usable."
+                )
+            if serializer.executes and self._terms.keyring is None:
+                raise NotAllowed(f"{name} is never sent without a key")
+            self._serializers[name] = serializer
+        return serializer
 
     def _say(self, message: Object | Objects) -> None:
         """Send a message that is a whole item."""

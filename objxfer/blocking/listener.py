@@ -212,7 +212,10 @@ class Listener:
         greeter.close()
         log.info("! %s was not let in: %s", peer, error)
         if self._on_refused is not None:
-            self._on_refused(peer, error)
+            try:
+                self._on_refused(peer, error)
+            except Exception:  # the listener outlives what its user's code does
+                log.exception("! on_refused failed")
 
     def _forget(self, greeter: Greeter) -> None:
         del self._pending[id(greeter)]

@@ -215,7 +215,7 @@ class Pump:
         exchange = self.exchange
         session = exchange.session
         read = not self._at_end and not exchange.full
-        if read and session.get_buffer() is None:
+        if session.stalled:
             read, timeout = False, _STALL
         write = bool(session.queued) and session.failure is None
         self._leading = True
@@ -243,20 +243,24 @@ class Pump:
     def _pass(self) -> float | None:
         """Do all that can be done without waiting; return seconds until the next look."""
         exchange = self.exchange
+        session = exchange.session
         while True:
             if exchange.busy:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
                     self._submit()
-            moved = self._write()
+            moved = self._write() if session.queued or self._held else False
             if self._readable and self._read():
                 moved = True
             if not moved or not exchange.busy:
                 break
+        if not exchange.awaiting:
+            return None
         again = exchange.tick(time.monotonic())
-        if exchange.session.failure is not None:
+        if session.failure is not None:
             exchange.advance(time.monotonic())
-        self._write()
+        if session.queued or self._held:
+            self._write()
         return again
 
     def _write(self) -> bool:

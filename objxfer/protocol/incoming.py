@@ -49,7 +49,8 @@ class Incoming:
         self._header: Header | None = None
         self._direct: memoryview | None = None
         self._direct_filled = 0
-        self._stalled = False
+        self.stalled = False
+        """Whether ``next_chunk`` needs memory that ``land`` did not have."""
 
     def get_buffer(self) -> memoryview:
         """Return where the next bytes of the peer go; never empty."""
@@ -67,11 +68,6 @@ class Incoming:
             self._direct_filled += size
         else:
             self._end += size
-
-    @property
-    def stalled(self) -> bool:
-        """Whether ``next_chunk`` needs memory that ``land`` did not have."""
-        return self._stalled
 
     def next_chunk(self) -> tuple[Header, bytes | memoryview] | None:
         """Return the next whole and verified chunk; None where bytes, or memory, are missing.
@@ -118,7 +114,7 @@ class Incoming:
 
     def _start_direct(self, header: Header) -> bool:
         place = self._land(header)
-        self._stalled = place is None
+        self.stalled = place is None
         if place is None:
             return False
         here = min(self._end - self._begin, header.size)

@@ -242,6 +242,11 @@ class Session:
 
     # --- being told things ---
 
+    @property
+    def stalled(self) -> bool:
+        """Whether there was no memory for what comes next; ``get_buffer`` asks again."""
+        return self._incoming.stalled
+
     def get_buffer(self) -> memoryview | None:
         """Return where the next bytes of the peer go, never empty; None: no memory now, wait."""
         if self._incoming.stalled:

@@ -108,15 +108,15 @@ class Exchange:
         self.session = Session(established, limits, self._land)
         self.established = established
         self.limits = limits
-        self.inbox: deque[tuple[int, Object | Offer]] = deque()
-        """Items the peer opened and nobody took, oldest first."""
+        self.inbox: deque[Event] = deque()
+        """The openings of items that nobody took, oldest first."""
         self.jobs: deque[Job] = deque()
         """What the driver's worker shall run; take them from the left."""
         self._tasks: list[Task[Any]] = []
         self._by_item: dict[int, Task[Any]] = {}
         self._waiting: dict[int, deque[Event]] = {}
         self._inbox_bytes = 0
-        self._heard_at = now
+        self._heard_at = self._ticked_at = now
         self._chunks_heard = 0
         self._pings = 0
         self.route()
@@ -137,8 +137,9 @@ class Exchange:
 
     def take(self) -> tuple[int, Object | Offer]:
         """Take the oldest item off the inbox; all of a small object is in it."""
-        item, opening = self.inbox.popleft()
-        self._inbox_bytes -= _weight(opening)
+        item, opening, size = self.inbox.popleft()
+        self._inbox_bytes -= size
+        assert isinstance(opening, Object | Offer)
         return item, opening
 
     def refuse(self, item: int, error: Exception) -> None:
@@ -171,14 +172,16 @@ class Exchange:
             event = session.events.popleft()
             item, message = event.item, event.message
             if isinstance(message, Object | Offer):
-                self.inbox.append((item, message))
-                self._inbox_bytes += _weight(message)
+                self.inbox.append(event)
+                self._inbox_bytes += event.size
                 if session.live(item):
                     self._waiting[item] = deque()
                 continue
             if isinstance(message, Objects):
-                self.inbox.extend((item, one) for one in message.objects)
-                self._inbox_bytes += sum(map(_weight, message.objects))
+                for one in message.objects:
+                    size = OVERHEAD + len(one.content or b"")
+                    self.inbox.append(Event(item, one, size))
+                    self._inbox_bytes += size
                 continue
             task = self._by_item.get(item)
             if task is None:
@@ -196,9 +199,9 @@ class Exchange:
         if isinstance(event.message, Abort):
             del self._waiting[event.item]
             self._inbox_bytes -= sum(kept.size for kept in waiting)
-            for at, (item, opening) in enumerate(self.inbox):
-                if item == event.item:
-                    self._inbox_bytes -= _weight(opening)
+            for at, opening in enumerate(self.inbox):
+                if opening.item == event.item:
+                    self._inbox_bytes -= opening.size
                     del self.inbox[at]
                     break
             return
@@ -227,11 +230,13 @@ class Exchange:
         """
         session = self.session
         if not self.awaiting or session.failure is not None:
-            self._chunks_heard = -1  # silence counts from when somebody waits again
             return None
-        if session.chunks_in != self._chunks_heard:
-            self._chunks_heard, self._heard_at, self._pings = session.chunks_in, now, 0
         timeout = min((task.timeout for task in self._tasks), default=SILENCE)
+        # Silence counts only while somebody waits, and then ticks come far more often than this.
+        unwatched = now - self._ticked_at > timeout / 2
+        self._ticked_at = now
+        if unwatched or session.chunks_in != self._chunks_heard:
+            self._chunks_heard, self._heard_at, self._pings = session.chunks_in, now, 0
         silence = now - self._heard_at
         if silence >= timeout:
             reason = f"nothing was heard of the peer for {timeout:g} s"
@@ -329,13 +334,6 @@ class Exchange:
             self.fail(error)
         elif error is not None and self.session.failure is None:
             self.session.abort(item, _abort(error))
-
-
-def _weight(opening: Object | Offer) -> int:
-    """Return what an opening counts for in the inbox."""
-    if isinstance(opening, Object):
-        return OVERHEAD + len(opening.content or b"")
-    return OVERHEAD + sum(OVERHEAD + len(top) for top in opening.tops)
 
 
 def _abort(error: BaseException) -> Abort:
