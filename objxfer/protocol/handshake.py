@@ -24,6 +24,7 @@ MAGIC: Final = b"objxfer"
 HELLO_LIMIT: Final = 4096
 NONCE_SIZE: Final = 32
 PEER_ID_SIZE: Final = 16
+KEY_ID_SIZE: Final = 4
 ANYBODY: Final = bytes(PEER_ID_SIZE)
 _NO_SECRET: Final = bytes(32)
 _FIXED: Final = struct.Struct(f">7sHBBBB{NONCE_SIZE}s{PEER_ID_SIZE}s{PEER_ID_SIZE}s")
@@ -105,6 +106,9 @@ class Hello:
             if magic != MAGIC or size != len(data) or not 0 < low <= high:
                 raise ProtocolMismatch("the hello is malformed")
             fields = _fields(data[_FIXED.size :])
+            key_id = fields.get(FieldNumber.KEY_ID, b"")
+            if len(key_id) != (KEY_ID_SIZE if Mode(mode) is Mode.KEY else 0):
+                raise ProtocolMismatch("the hello is malformed")
             serializers = fields.get(FieldNumber.SERIALIZERS, b"").decode("ascii").split(",")
             return cls(
                 Role(role),
@@ -112,7 +116,7 @@ class Hello:
                 nonce,
                 peer_id,
                 intended,
-                key_id=fields.get(FieldNumber.KEY_ID, b""),
+                key_id=key_id,
                 serializers=tuple(filter(None, serializers)),
                 python=fields.get(FieldNumber.PYTHON, b"").decode("ascii"),
                 trees=fields.get(FieldNumber.TREES, b"") == b"\1",

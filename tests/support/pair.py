@@ -1,0 +1,162 @@
+"""Two sides of one connection and the link between them, in one thread."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from objxfer.limits import Limits
+from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
+from objxfer.protocol.session import Event, Landing, Session
+
+KEY: Final = bytes(range(1, 33))
+KEY_ID: Final = b"\xab\xcd\xef\x01"
+
+Cut = Callable[[bytes], Iterator[bytes]]
+"""Cuts a stream into the pieces in which it arrives; joined, they are the stream."""
+
+
+# --- handshakes ---
+
+
+def hello(
+    role: Role,
+    mode: Mode = Mode.KEY,
+    *,
+    nonce: bytes | None = None,
+    peer_id: bytes | None = None,
+    intended: bytes = bytes(16),
+    versions: tuple[int, int] = (1, 1),
+) -> Hello:
+    """A hello of that side; nonces and peer ids are fixed unless given."""
+    return Hello(
+        role,
+        mode,
+        nonce or bytes([role]) * 32,
+        peer_id or bytes([0x10 + role]) * 16,
+        intended,
+        key_id=KEY_ID if mode is Mode.KEY else b"",
+        serializers=("raw", "text"),
+        python="3.11",
+        versions=versions,
+    )
+
+
+def client(
+    own: Hello | None = None, *, key: bytes | None = KEY, channel: bytes = b"plain"
+) -> Handshake:
+    """A client that holds ``key``; without one its hello says mode none."""
+    mode = Mode.KEY if key is not None else Mode.NONE
+    return Handshake(own or hello(Role.CLIENT, mode), channel, secret=key)
+
+
+def server(
+    own: Hello | None = None, *, key: bytes | None = KEY, channel: bytes = b"plain"
+) -> Handshake:
+    """A server that holds ``key`` under ``KEY_ID``; without one its hello says mode none."""
+    if key is None:
+        return Handshake(own or hello(Role.SERVER, Mode.NONE), channel)
+    keys = {KEY_ID: key}
+    return Handshake(
+        own or hello(Role.SERVER), channel, find_secret=keys.get, decoy=b"no such key".ljust(32)
+    )
+
+
+def shake_hands(one: Handshake, other: Handshake) -> tuple[Established, Established]:
+    """Take a client and a server to the end of their handshake."""
+    other.receive(one.receive(other.receive(one.greeting())))
+    assert one.established is not None
+    assert other.established is not None
+    return one.established, other.established
+
+
+def agreed(mode: Mode = Mode.KEY) -> tuple[Established, Established]:
+    """What client and server agreed on; the same keys each time."""
+    key = KEY if mode is Mode.KEY else None
+    return shake_hands(client(key=key), server(key=key))
+
+
+# --- cuts ---
+
+
+def whole(stream: bytes) -> Iterator[bytes]:
+    """All at once."""
+    yield stream
+
+
+def byte_by_byte(stream: bytes) -> Iterator[bytes]:
+    """One byte at a time."""
+    for at in range(len(stream)):
+        yield stream[at : at + 1]
+
+
+def at_random(seed: int, longest: int = 3000) -> Cut:
+    """Pieces of sizes that follow from the seed."""
+
+    def cut(stream: bytes) -> Iterator[bytes]:
+        source, at = random.Random(seed), 0
+        while at < len(stream):
+            size = source.randint(1, longest)
+            yield stream[at : at + size]
+            at += size
+
+    return cut
+
+
+# --- sessions ---
+
+
+def own_memory(_item: int, _at: int, size: int) -> memoryview:
+    """A landing that always has memory."""
+    return memoryview(bytearray(size))
+
+
+def written(session: Session) -> bytes:
+    """Take all that a session has to write."""
+    stream = b"".join(session.outgoing)
+    session.sent(len(stream))
+    return stream
+
+
+def feed(session: Session, stream: bytes, cut: Cut = whole) -> None:
+    """Let a stream arrive at a session, which has memory for all of it."""
+    for piece in cut(stream):
+        while piece:
+            buffer = session.get_buffer()
+            assert buffer is not None, "no memory for what arrives"
+            size = min(len(buffer), len(piece))
+            assert size, "an empty buffer"
+            buffer[:size] = piece[:size]
+            session.received(size)
+            piece = piece[size:]
+
+
+def heard(session: Session) -> list[Event]:
+    """Take all that the peer said."""
+    events = list(session.events)
+    session.events.clear()
+    return events
+
+
+class Pair:
+    """A client's session and a server's, and a link that cuts what it carries."""
+
+    def __init__(
+        self,
+        mode: Mode = Mode.KEY,
+        *,
+        cut: Cut = whole,
+        limits: Limits | None = None,
+        landing: Landing = own_memory,
+    ) -> None:
+        one, other = agreed(mode)
+        self.client = Session(one, limits or Limits(), landing)
+        self.server = Session(other, limits or Limits(), landing)
+        self.cut = cut
+
+    def carry(self) -> None:
+        """Carry what waits at either end to the other, until nothing does."""
+        while self.client.queued or self.server.queued:
+            feed(self.server, written(self.client), self.cut)
+            feed(self.client, written(self.server), self.cut)
