@@ -36,7 +36,7 @@ class _Came(NamedTuple):
 
     item: int
     message: Object
-    head: memoryview
+    head: bytes | bytearray | memoryview
     buffers: list[memoryview]
 
 
@@ -83,9 +83,7 @@ class Inbox:
             if isinstance(message, Object):
                 self._check_wanted(item, message)
                 if message.content is not None:
-                    # Writable, as the buffers of a large one are.
-                    content = memoryview(bytearray(message.content))
-                    return _Came(item, message, *parts(message, content))
+                    return _Came(item, message, *parts(message, message.content))
                 coming = self._start(item, message, course.silence)
                 return self._rest(coming, deadline, course.progress)
             if self._terms.into is not None:

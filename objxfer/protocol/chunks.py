@@ -70,7 +70,7 @@ OVERHEAD: Final = HEADER.size + TAG_SIZE
 """Bytes of a chunk that are not its payload."""
 
 _MESSAGE = blake3.blake3(derive_key_context="objxfer/1 message")
-_TYPES = {int(kind): kind for kind in Type}
+_KINDS = {int(kind): (kind, PAYLOAD_LIMIT[kind], kind in CONNECTION) for kind in Type}
 
 
 class Header(NamedTuple):
@@ -97,7 +97,7 @@ def pack_header(kind: Type, item: int, size: int, digest: bytes) -> bytes:
     return HEADER.pack(VERSION, kind, 0, item, size, size, digest)
 
 
-def unpack_header(data: bytes, limit: int) -> Header:
+def unpack_header(data: bytes | memoryview, limit: int) -> Header:
     """Read a header whose tag was verified.
 
     Args:
@@ -108,16 +108,17 @@ def unpack_header(data: bytes, limit: int) -> Header:
         PeerError: a byte of it is not as it must be, or the payload is too large.
     """
     version, number, flags, item, size, raw_size, digest = HEADER.unpack(data)
-    kind = _TYPES.get(number)
-    if version != VERSION or flags or kind is None:
+    known = _KINDS.get(number)
+    if known is None or version != VERSION or flags:
         raise PeerError(f"a chunk of version {version}, type {number}, flags {flags:#x}")
+    kind, most, of_connection = known
     if size != raw_size:
         raise PeerError(f"a chunk of {size} bytes says it is {raw_size} bytes raw")
-    if size > PAYLOAD_LIMIT[kind] or size > limit:
+    if size > most or size > limit:
         raise PeerError(f"a chunk of type {kind.name} with {size} bytes is over the limit")
     if kind is Type.DATA and not size:
         raise PeerError("a chunk of data without any")
-    if (item == 0) != (kind in CONNECTION):
+    if (item == 0) != of_connection:
         raise PeerError(f"a chunk of type {kind.name} on item {item}")
     return Header(kind, item, size, digest)
 

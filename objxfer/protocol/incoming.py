@@ -81,14 +81,14 @@ class Incoming:
             if self._end - self._begin < OVERHEAD:
                 return None
             middle = self._begin + HEADER.size
-            packed = bytes(self._buffer[self._begin : middle])
+            packed = self._buffer[self._begin : middle]
             self._begin += OVERHEAD
-            self._opener.check(packed, bytes(self._buffer[middle : self._begin]))
+            self._opener.check(packed, self._buffer[middle : self._begin])
             header = unpack_header(packed, self._limit)
             self._judge(header)
             self._header = header
         payload: bytes | memoryview
-        if self._goes_direct(header):
+        if header.size >= DIRECT and self._goes_direct(header):
             if self._direct is None and not self._start_direct(header):
                 return None
             assert self._direct is not None
@@ -108,9 +108,7 @@ class Incoming:
         return header, payload
 
     def _goes_direct(self, header: Header) -> bool:
-        if header.type is Type.DATA:
-            return header.size >= DIRECT
-        return header.size > _BUFFER // 2
+        return header.type is Type.DATA or header.size > _BUFFER // 2
 
     def _start_direct(self, header: Header) -> bool:
         place = self._land(header)

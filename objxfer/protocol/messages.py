@@ -94,7 +94,7 @@ class Object(_Object):
     @property
     def size(self) -> int:
         """Bytes of head and buffers."""
-        return self.head_size + sum(self.buffer_sizes)
+        return self.head_size + sum(self.buffer_sizes) if self.buffer_sizes else self.head_size
 
     def pack(self) -> bytes:
         flags = (_RECEIPT_WANTED if self.receipt_wanted else 0) | (

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from objxfer.errors import ConnectionLost, ObjxferError, PeerError
 from objxfer.files.digest import node_digest
@@ -53,6 +54,9 @@ INITIAL_CREDIT: Final = 8 * MIB
 """Bytes of an item that may be sent before the receiver has said anything."""
 _ITEMS: Final = 1024
 """Items the peer may have open at once."""
+_UNREAD: Final = 64 * MIB
+"""Bytes that may wait to be written while more is read: who sends without end and never reads
+the answers is given up. Sides that wait for credit and answers never come near it."""
 
 Landing = Callable[[int, int, int], memoryview | None]
 
@@ -94,6 +98,9 @@ class Session:
             with the item, the bytes of data of the item before it, and its size; returns
             writable memory of exactly that size, or None where there is none now (then
             ``get_buffer`` returns None until there is).
+
+    What came behind the proof is taken at once: there may be ``events`` from the start, or a
+    ``failure``, which the first call that can raise it does.
     """
 
     def __init__(self, established: Established, limits: Limits, landing: Landing) -> None:
@@ -124,7 +131,8 @@ class Session:
         early = established.early
         if early:
             self._incoming.get_buffer()[: len(early)] = early
-            self.received(len(early))
+            with suppress(ObjxferError):  # it stays in ``failure``
+                self.received(len(early))
 
     # --- saying things ---
 
@@ -280,6 +288,8 @@ class Session:
         try:
             while (chunk := self._incoming.next_chunk()) is not None:
                 self._take(*chunk)
+                if self.queued > _UNREAD:
+                    raise PeerError("the peer does not read what it is answered")
         except ObjxferError as error:
             self._say(Failure())
             self.failure = error
@@ -309,9 +319,9 @@ class Session:
             return
         side = self._their_side(item)
         if kind in OPENING:
-            if side is not Side.OPENER or item <= self._last_theirs or self.peer_ended:
+            if item != self._last_theirs + 2 or self.peer_ended:
                 raise PeerError(f"{kind.name} opens item {item} out of turn")
-            if len(self._items) >= _ITEMS:
+            if sum(one % 2 == item % 2 for one in self._items) >= _ITEMS:
                 raise PeerError(f"more than {_ITEMS} items at once")
             return
         state = self._items.get(item)
@@ -324,8 +334,6 @@ class Session:
         said = state.opener if side is Side.OPENER else state.target
         legal = LEGAL.get((side, said), {})
         if kind not in legal and (kind is not Type.ABORT or said is State.CLOSED):
-            if kind in (Type.CREDIT, Type.ABORT) and said is State.CLOSED:
-                return
             raise PeerError(f"{kind.name} on item {item} while {said.name}")
         if kind in CREDITED:
             state.credit -= OVERHEAD + header.size
@@ -343,9 +351,9 @@ class Session:
         if item == 0:
             self._take_own(message)
             return
-        if isinstance(message, Opening):
+        if kind in OPENING:
             self._last_theirs = item
-            self._start(item, message)
+            self._start(item, cast("Opening", message))
             self.events.append(Event(item, message, OVERHEAD + header.size))
             return
         state = self._items.get(item)
@@ -379,9 +387,11 @@ class Session:
 
     def _start(self, item: int, message: Opening) -> None:
         """Put a new item into the states its opening leaves it in; over, it is not kept."""
-        opener, target = OPENED[message.type, message.whole, message.receipt_wanted]
-        if target is not State.CLOSED:
-            self._items[item] = _Item(opener, target)
+        whole, receipt_wanted = message.whole, message.receipt_wanted
+        if whole and not receipt_wanted:
+            return
+        opener, target = OPENED[message.type, whole, receipt_wanted]
+        self._items[item] = _Item(opener, target)
 
     def _advance(self, item: int, state: _Item, side: Side, message: Message) -> None:
         """Move an item's states along by a message that one side says."""
@@ -391,8 +401,6 @@ class Session:
             after: State | None = State.CLOSED
         else:
             legal = LEGAL.get((side, said), {})
-            if kind is Type.CREDIT and kind not in legal:
-                return  # it crossed the end
             assert kind in legal, f"{kind.name} on item {item} while {said.name}"
             after = legal[kind]
             if isinstance(message, Pack) and not message.size:

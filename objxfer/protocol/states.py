@@ -3,8 +3,9 @@
 An item has two sides. The opener is the side that opened it, the target the other; this file
 does not know which of them we are, so what we send and what we are sent obey the same tables.
 A message of a side is legal if the table has it for that side's state; it leads to the state
-behind it; how an item begins is in ``OPENED``. Some messages also move the other side (``ANSWERS``): an accepted offer lets the
-opener announce. An item is over when both sides are ``CLOSED``.
+behind it; how an item begins is in ``OPENED``. Some messages also move the other side
+(``ANSWERS``): an accepted offer lets the opener announce. An item is over when both sides are
+``CLOSED``.
 
 ``ABORT`` is legal in every state but ``CLOSED`` and closes its side. The other side then closes
 by whatever ends it anyway, or by an ``ABORT`` of its own.
@@ -42,6 +43,8 @@ class State(IntEnum):
     """The opener is inside a large file."""
     SILENT = auto()
     """The target has nothing to say but credit: it owes no receipt."""
+    HEARING = auto()
+    """The same, but it will owe one once it has heard all of the object."""
     OWING = auto()
     """The target owes the receipt of an object."""
     ASKED = auto()
@@ -68,14 +71,12 @@ _ANSWERING: Final[dict[Type, State | None]] = {
 
 OPENED: Final[dict[tuple[Type, bool, bool], tuple[State, State]]] = {
     # opening, all of it inside, receipt wanted: opener, target
-    (Type.OBJECT, True, False): (State.CLOSED, State.CLOSED),
     (Type.OBJECT, True, True): (State.CLOSED, State.OWING),
     (Type.OBJECT, False, False): (State.BODY, State.SILENT),
-    (Type.OBJECT, False, True): (State.BODY, State.OWING),
-    (Type.OBJECTS, True, False): (State.CLOSED, State.CLOSED),
+    (Type.OBJECT, False, True): (State.BODY, State.HEARING),
     (Type.OFFER, False, True): (State.OFFERED, State.ASKED),
 }
-"""The states in which an opening leaves both sides."""
+"""The states in which an opening leaves both sides. Whole and without a receipt it is over."""
 
 LEGAL: Final[dict[tuple[Side, State], dict[Type, State | None]]] = {
     (Side.OPENER, State.BODY): {Type.DATA: None, Type.DONE: State.CLOSED},
@@ -85,6 +86,7 @@ LEGAL: Final[dict[tuple[Side, State], dict[Type, State | None]]] = {
     (Side.OPENER, State.PACKED): {Type.DATA: State.OPEN},
     (Side.OPENER, State.IN_FILE): {Type.DATA: None, Type.FILE_END: State.OPEN},
     (Side.TARGET, State.SILENT): {Type.CREDIT: None},
+    (Side.TARGET, State.HEARING): {Type.CREDIT: None},
     (Side.TARGET, State.OWING): {Type.CREDIT: None, Type.TAKEN: State.CLOSED},
     (Side.TARGET, State.ASKED): {Type.ACCEPT: State.ANSWERING},
     (Side.TARGET, State.ANSWERING): _ANSWERING,
@@ -94,6 +96,10 @@ LEGAL: Final[dict[tuple[Side, State], dict[Type, State | None]]] = {
 
 ANSWERS: Final[dict[tuple[Side, Type], dict[State, State]]] = {
     (Side.TARGET, Type.ACCEPT): {State.OFFERED: State.OPEN},
-    (Side.OPENER, Type.DONE): {State.ANSWERING: State.LAST, State.SILENT: State.CLOSED},
+    (Side.OPENER, Type.DONE): {
+        State.SILENT: State.CLOSED,
+        State.HEARING: State.OWING,
+        State.ANSWERING: State.LAST,
+    },
 }
 """Messages of one side that move the other."""

@@ -63,7 +63,7 @@ class _Tagger:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self._sequence = 0
 
-    def _tag(self, header: bytes) -> bytes:
+    def _tag(self, header: bytes | memoryview) -> bytes:
         inner = self._inner.copy()
         inner.update(self._sequence.to_bytes(8, "big"))
         inner.update(header)
@@ -93,7 +93,7 @@ class Opener(_Tagger):
         self.proof: Final = Proof(_MINT) if authenticated else None
         """Goes with every chunk that passed ``check``; None in mode none."""
 
-    def check(self, header: bytes, tag: bytes) -> None:
+    def check(self, header: bytes | memoryview, tag: bytes | memoryview) -> None:
         """Check the tag of the next chunk.
 
         Raises:

@@ -139,7 +139,7 @@ class Exchange:
         """Take the oldest item off the inbox; all of a small object is in it."""
         item, opening, size = self.inbox.popleft()
         self._inbox_bytes -= size
-        assert isinstance(opening, Object | Offer)
+        assert isinstance(opening, (Object, Offer))
         return item, opening
 
     def refuse(self, item: int, error: Exception) -> None:
@@ -171,7 +171,7 @@ class Exchange:
         while session.events:
             event = session.events.popleft()
             item, message = event.item, event.message
-            if isinstance(message, Object | Offer):
+            if isinstance(message, (Object, Offer)):
                 self.inbox.append(event)
                 self._inbox_bytes += event.size
                 if session.live(item):

@@ -40,23 +40,28 @@ def check(message: Object, limits: Limits) -> None:
         LimitExceeded: it is too large; nothing was allocated for it.
         PeerError: a size of zero where there must be something.
     """
-    if not all(message.buffer_sizes):
+    if message.buffer_sizes and not all(message.buffer_sizes):
         raise PeerError("an object with an empty buffer")
-    for what, value, limit in (
-        ("head", message.head_size, limits.head),
-        ("object", message.size, limits.object),
-        ("buffers", len(message.buffer_sizes), limits.buffers),
-    ):
-        if value > limit:
-            raise LimitExceeded(f"an object's {what} of {value} is over Limits.{what}, {limit}")
+    count, head, size = len(message.buffer_sizes), message.head_size, message.size
+    if head > limits.head:
+        raise LimitExceeded(f"an object's head of {head} bytes is over Limits.head, {limits.head}")
+    if size > limits.object:
+        raise LimitExceeded(f"an object of {size} bytes is over Limits.object, {limits.object}")
+    if count > limits.buffers:
+        raise LimitExceeded(
+            f"{count} buffers of an object are over Limits.buffers, {limits.buffers}"
+        )
 
 
-def parts(message: Object, content: memoryview) -> tuple[memoryview, list[memoryview]]:
-    """Cut the content of a small object into its head and buffers."""
+def parts(message: Object, content: bytes) -> tuple[Buffer, list[memoryview]]:
+    """Cut the content of a small object into its head and its buffers, which are writable."""
     at = message.head_size
-    head, buffers = content[:at], []
+    if not message.buffer_sizes:
+        return content, []
+    view = memoryview(bytearray(content))
+    head, buffers = view[:at], []
     for size in message.buffer_sizes:
-        buffers.append(content[at : at + size])
+        buffers.append(view[at : at + size])
         at += size
     return head, buffers
 

@@ -115,7 +115,7 @@ class Party:
         item, message = self.exchange.take()
         assert isinstance(message, Object)
         if message.content is not None:
-            head, buffers = parts(message, memoryview(message.content))
+            head, buffers = parts(message, message.content)
             self.received.append(bytes(buffers[0] if buffers else head))
         else:
             task = self.start(
