@@ -321,7 +321,8 @@ class Session:
         if kind in OPENING:
             if item != self._last_theirs + 2 or self.peer_ended:
                 raise PeerError(f"{kind.name} opens item {item} out of turn")
-            if sum(one % 2 == item % 2 for one in self._items) >= _ITEMS:
+            live = len(self._items)
+            if live >= _ITEMS and sum(one % 2 == item % 2 for one in self._items) >= _ITEMS:
                 raise PeerError(f"more than {_ITEMS} items at once")
             return
         state = self._items.get(item)

@@ -132,6 +132,8 @@ class Entries:
                 raise PeerError("a path is too long or cut off")
             if mode & ~0o777 or not 1 <= kind <= 3 or bool(target_size) != (kind == 2):
                 raise PeerError("an entry of an unknown kind or mode")
+            if size and kind != 1:
+                raise PeerError("a size of what is no file")
             entries.append(Entry(path, _KINDS[kind], size, mtime_ns, mode, target))
         if not entries:
             raise PeerError("an empty batch of entries")
@@ -236,7 +238,7 @@ class FileEnd:
         reader = Reader(payload)
         fate, size = reader.unpack(_FILE_END)
         reader.end()
-        if fate not in (1, 2):
+        if fate not in (1, 2) or (fate == Fate.LOST and size):
             raise PeerError("a file of an unknown fate")
         return cls(Fate(fate), size)
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from objxfer.limits import Limits
+from objxfer.protocol.chunks import HEADER, VERSION, Type, payload_digest
 from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
+from objxfer.protocol.messages import Data, Message
 from objxfer.protocol.session import Event, Landing, Session
+from objxfer.security.sealing import Sealer
 
 KEY: Final = bytes(range(1, 33))
 KEY_ID: Final = b"\xab\xcd\xef\x01"
@@ -151,6 +154,7 @@ class Pair:
         landing: Landing = own_memory,
     ) -> None:
         one, other = agreed(mode)
+        self.client_sealer, self.server_sealer = one.sealer, other.sealer
         self.client = Session(one, limits or Limits(), landing)
         self.server = Session(other, limits or Limits(), landing)
         self.cut = cut
@@ -160,3 +164,24 @@ class Pair:
         while self.client.queued or self.server.queued:
             feed(self.server, written(self.client), self.cut)
             feed(self.client, written(self.server), self.cut)
+
+    def say(self, who: Session, item: int, message: Message) -> None:
+        """Have one side say a message of an item, and carry it."""
+        assert who.send(item, message)
+        self.carry()
+
+
+def chunk(sealer: Sealer, kind: int, item: int, payload: bytes = b"", **changes: int) -> bytes:
+    """A sealed chunk of whatever its maker likes; its digest is right, its size may be changed."""
+    of_data = kind == Type.DATA and payload
+    digest = payload_digest(Type.DATA if of_data else Type.END, payload)
+    size = changes.get("size", len(payload))
+    raw_size = changes.get("raw_size", size)
+    version, flags = changes.get("version", VERSION), changes.get("flags", 0)
+    header = HEADER.pack(version, kind, flags, item, size, raw_size, digest)
+    return header + sealer.seal(header) + payload
+
+
+def packed(message: Message) -> bytes:
+    """The payload of a message."""
+    return bytes(message.payload) if isinstance(message, Data) else message.pack()
