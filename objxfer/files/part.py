@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from objxfer.errors import ExitCode, UnsafePath
 from objxfer.files.digest import Buffer, FileDigest
@@ -85,6 +85,9 @@ class Part:
         finished: ``finish`` was called; it waits for its receipt.
         ended: it has its receipt, or was discarded.
     """
+
+    brief: ClassVar = True
+    """Writing is short work: it goes to the page cache."""
 
     __slots__ = (
         "_fd",

@@ -15,22 +15,32 @@ POOL: Final = 64 * MIB
 class Pool:
     """Hands out node-sized memory, so much of it at once and no more.
 
-    A lease ends by itself when the last view of it is gone, whatever path led there. Any thread
-    may lease: the count is a deque, whose ends are atomic.
+    Memory that is given back is handed out again, for fresh pages cost more than filling them.
+    What is not, because an error came in between, counts as returned when the last view of it
+    is gone. Any thread may lease and give: both ends of a deque are atomic.
     """
 
     def __init__(self, size: int = POOL) -> None:
         self._permits = deque(range(size // NODE))
+        self._free: deque[_Lease] = deque()
 
     def lease(self, size: int) -> memoryview | None:
         """Return writable memory of ``size`` bytes, at most a node; None if all is out."""
         try:
-            permit = self._permits.pop()
+            lease = self._free.pop()
         except IndexError:
-            return None
-        lease = _Lease(size)
-        lease.owner, lease.permit = self._permits, permit
-        return memoryview(lease)
+            try:
+                permit = self._permits.pop()
+            except IndexError:
+                return None
+            lease = _Lease(NODE)
+            lease.owner, lease.permit = self._permits, permit
+        return memoryview(lease)[:size]
+
+    def give(self, view: object) -> None:
+        """Take memory back, if it is of a lease; nobody may look at it any more."""
+        if isinstance(view, memoryview) and isinstance(view.obj, _Lease):
+            self._free.append(view.obj)
 
 
 class _Lease(bytearray):

@@ -43,7 +43,11 @@ POOL: Final = Pool()
 
 
 class Part(Protocol):
-    """A file on its way in; see ``files.sink.Part``."""
+    """A file on its way in; see ``files.part.Part``."""
+
+    @property
+    def brief(self) -> bool:
+        """Whether writing is short work."""
 
     def write(self, data: Buffer, /) -> None:
         """Append contents."""
@@ -224,6 +228,7 @@ class _TreeReceiver:
             return taker.pack(arrived)
 
         receipts = yield from run(take)
+        POOL.give(contents)
         self._tally.bytes_done += at
         yield from self._send_receipts([file.entry for file in arrived], receipts)
 
@@ -237,7 +242,7 @@ class _TreeReceiver:
             size += len(message.payload)
             if size > file.size:
                 raise PeerError("a file is longer than it was said to be")
-            yield from run(partial(_append, part, message), brief=True)
+            yield from run(partial(_append, part, message), brief=part.brief)
             tally.bytes_done += len(message.payload)
             tally.path_done = size
             del message
@@ -325,3 +330,4 @@ _WANTED: Final = Verdict(Answer.WANTED)
 def _append(part: Part, message: Data) -> None:
     part.write(message.payload)
     part.add(message.digest)
+    POOL.give(message.payload)

@@ -119,6 +119,8 @@ class _Stubborn(Sink):
 
 
 class _Brittle:
+    brief = True
+
     def __init__(self, part: Part) -> None:
         self._part = part
         self._nodes = 0
