@@ -15,6 +15,7 @@ from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedBy
 from objxfer.protocol.messages import Object, Taken
 from objxfer.protocol.trees import Offer
 from objxfer.security.sealing import Verified
+from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally
@@ -57,6 +58,7 @@ class Inbox:
         self._exchange = pump.exchange
         self._terms = terms
         self._unfinished: deque[_Coming] = deque()
+        self._serializers: dict[str, AnySerializer] = {}
 
     def take(self, timeout: float | None, course: Course) -> Any:
         """Take the next object, or tree; ``Connection.recv`` is the contract."""
@@ -73,7 +75,8 @@ class Inbox:
     def _next(self, deadline: float | None, course: Course) -> Report | _Came:
         """Take what comes next, whole; called with the lock held."""
         while True:
-            if not self._pump.wait(self.can_begin, _left(deadline)):
+            left = None if deadline is None else _left(deadline)
+            if not self._pump.wait(self.can_begin, left):
                 raise Timeout("nothing came in time")
             if self._unfinished:
                 return self._rest(self._unfinished.popleft(), deadline, course.progress)
@@ -146,7 +149,10 @@ class Inbox:
     def _load(self, came: _Came) -> object:
         """Load what came whole; without the lock, for loading may run any code."""
         item, message, head, buffers = came
-        serializer = self._terms.serializer_of(message.serializer)
+        serializer = self._serializers.get(message.serializer)
+        if serializer is None:
+            serializer = self._terms.serializer_of(message.serializer)
+            self._serializers[message.serializer] = serializer
         try:
             if serializer.executes:
                 proof = self._exchange.session.proof

@@ -34,6 +34,18 @@ _STALL: Final = 0.02
 
 log = logging.getLogger("objxfer")
 
+_process = object()
+"""Stands for this process: another object in its child."""
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
 
 class Pump:
     """Owns an exchange and a transport. Safe for any threads, not across ``fork``."""
@@ -50,7 +62,7 @@ class Pump:
         self._held = False
         self._at_end = False
         self._worker: ThreadPoolExecutor | None = None
-        self._pid = os.getpid()
+        self._process = _process
         self.closed = False
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -66,15 +78,18 @@ class Pump:
         Raises:
             ObjxferError: the connection is dead, and it is not ready.
         """
-        if self._pid != os.getpid():
+        if self._process is not _process:
             raise RuntimeError("a connection cannot be used across fork")
         deadline = None if timeout is None else time.monotonic() + timeout
+        exchange, session = self.exchange, self.exchange.session
         while True:
-            again = self._pass()
+            # A look at nothing costs as much as the little there is to do for a small object.
+            idle = not (self._readable or self._held or session.queued or exchange.tasks)
+            again = None if idle else self._pass()
             if ready():
                 return True
-            if self.exchange.session.failure is not None and not self.exchange.busy:
-                raise self.exchange.session.failure
+            if session.failure is not None and not exchange.tasks:
+                raise session.failure
             if self.closed:
                 raise ConnectionClosed("the connection is closed")
             left = None if deadline is None else deadline - time.monotonic()
@@ -160,7 +175,7 @@ class Pump:
         """Close at once, saying nothing; call it with the lock held."""
         if self.closed:
             return
-        if self.exchange.busy:
+        if self.exchange.tasks:
             self.exchange.fail(ConnectionLost("the connection was closed"))
             self._settle()
         self.closed = True
@@ -198,7 +213,7 @@ class Pump:
     def _settle(self) -> None:
         """Let every generator that was thrown an error release what it holds."""
         self.exchange.advance(time.monotonic())
-        while self.exchange.busy:
+        while self.exchange.tasks:
             self._submit()
             self._changed.wait(_STALL)
             self.exchange.advance(time.monotonic())
@@ -245,14 +260,14 @@ class Pump:
         exchange = self.exchange
         session = exchange.session
         while True:
-            if exchange.busy:
+            if exchange.tasks:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
                     self._submit()
             moved = self._write() if session.queued or self._held else False
             if self._readable and self._read():
                 moved = True
-            if not moved or not exchange.busy:
+            if not moved or not exchange.tasks:
                 break
         if not exchange.awaiting:
             return None
@@ -328,7 +343,7 @@ class Pump:
         session = self.exchange.session
         if not session.peer_ended:
             self._dead(session.lost())
-        elif self.exchange.busy:
+        elif self.exchange.tasks:
             self._dead(ConnectionLost("the peer ended the connection in the middle of an item"))
 
     def _broken(self, error: Exception) -> None:

@@ -112,10 +112,12 @@ class Exchange:
         """The openings of items that nobody took, oldest first."""
         self.jobs: deque[Job] = deque()
         """What the driver's worker shall run; take them from the left."""
-        self._tasks: list[Task[Any]] = []
+        self.tasks: list[Task[Any]] = []
+        """Items on their way, to be looked at only."""
         self._by_item: dict[int, Task[Any]] = {}
         self._waiting: dict[int, deque[Event]] = {}
-        self._inbox_bytes = 0
+        self.inbox_bytes = 0
+        """What waits in the inbox, as it was on the wire; over ``Limits.inbox``, do not read."""
         self._heard_at = self._ticked_at = now
         self._chunks_heard = 0
         self._pings = 0
@@ -128,40 +130,35 @@ class Exchange:
     ) -> Task[T]:
         """Start a generator: for a new item of ours, or for one taken from the inbox."""
         task = Task(make(port := Port()), port, item, timeout)
-        self._tasks.append(task)
+        self.tasks.append(task)
         if item is not None:
             self._by_item[item] = task
             task.mailbox = self._waiting.pop(item, deque())
-            self._inbox_bytes -= sum(event.size for event in task.mailbox)
+            self.inbox_bytes -= sum(event.size for event in task.mailbox)
         return task
 
     def take(self) -> tuple[int, Object | Offer]:
         """Take the oldest item off the inbox; all of a small object is in it."""
         item, opening, size = self.inbox.popleft()
-        self._inbox_bytes -= size
+        self.inbox_bytes -= size
         assert isinstance(opening, (Object, Offer))
         return item, opening
 
     def refuse(self, item: int, error: Exception) -> None:
         """Refuse an item that was taken from the inbox, for its opening or for what came of it."""
         for event in self._waiting.pop(item, ()):
-            self._inbox_bytes -= event.size
+            self.inbox_bytes -= event.size
         self.session.abort(item, _abort(error))
-
-    @property
-    def busy(self) -> bool:
-        """Whether any item is on its way."""
-        return bool(self._tasks)
 
     @property
     def awaiting(self) -> bool:
         """Whether the peer is waited for: an item is on its way, or bytes are not taken."""
-        return bool(self._tasks or self.session.queued)
+        return bool(self.tasks or self.session.queued)
 
     @property
     def full(self) -> bool:
         """Whether so much waits in the inbox that nothing more should be read."""
-        return self._inbox_bytes > self.limits.inbox
+        return self.inbox_bytes > self.limits.inbox
 
     # --- what the driver does ---
 
@@ -173,7 +170,7 @@ class Exchange:
             item, message = event.item, event.message
             if isinstance(message, (Object, Offer)):
                 self.inbox.append(event)
-                self._inbox_bytes += event.size
+                self.inbox_bytes += event.size
                 if session.live(item):
                     self._waiting[item] = deque()
                 continue
@@ -181,7 +178,7 @@ class Exchange:
                 for one in message.objects:
                     size = OVERHEAD + len(one.content or b"")
                     self.inbox.append(Event(item, one, size))
-                    self._inbox_bytes += size
+                    self.inbox_bytes += size
                 continue
             task = self._by_item.get(item)
             if task is None:
@@ -198,19 +195,19 @@ class Exchange:
             return
         if isinstance(event.message, Abort):
             del self._waiting[event.item]
-            self._inbox_bytes -= sum(kept.size for kept in waiting)
+            self.inbox_bytes -= sum(kept.size for kept in waiting)
             for at, opening in enumerate(self.inbox):
                 if opening.item == event.item:
-                    self._inbox_bytes -= opening.size
+                    self.inbox_bytes -= opening.size
                     del self.inbox[at]
                     break
             return
         waiting.append(event)
-        self._inbox_bytes += event.size
+        self.inbox_bytes += event.size
 
     def advance(self, now: float) -> None:
         """Resume every generator that can go on."""
-        for task in tuple(self._tasks):
+        for task in tuple(self.tasks):
             task.port.now = now
             task.port.written = self.session.bytes_out
             self._resume(task)
@@ -219,7 +216,7 @@ class Exchange:
         """The connection is dead: every item ends with this error."""
         if self.session.failure is None:
             self.session.failure = error
-        for task in self._tasks:
+        for task in self.tasks:
             task.throw(error)
 
     def tick(self, now: float) -> float | None:
@@ -231,7 +228,7 @@ class Exchange:
         session = self.session
         if not self.awaiting or session.failure is not None:
             return None
-        timeout = min((task.timeout for task in self._tasks), default=SILENCE)
+        timeout = min((task.timeout for task in self.tasks), default=SILENCE)
         # Silence counts only while somebody waits, and then ticks come far more often than this.
         unwatched = now - self._ticked_at > timeout / 2
         self._ticked_at = now
@@ -325,7 +322,7 @@ class Exchange:
         task.done = True
         task._result, task._error = result, error
         task.mailbox.clear()
-        self._tasks.remove(task)
+        self.tasks.remove(task)
         item = task.item
         if item is None:
             return

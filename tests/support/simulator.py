@@ -211,7 +211,7 @@ class Party:
         session.queued = 0
         if not session.peer_ended:
             self.exchange.fail(session.lost())
-        elif self.exchange.busy:
+        elif self.exchange.tasks:
             self.exchange.fail(ConnectionLost("ended in the middle of an item"))
 
     def work(self, rng: random.Random) -> bool:
@@ -244,7 +244,7 @@ class Party:
 
     @property
     def done(self) -> bool:
-        return not self.scripts and not self.jobs and not self.exchange.busy
+        return not self.scripts and not self.jobs and not self.exchange.tasks
 
 
 class Simulator:
