@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,8 @@ _PACE: Final = {
     _UNKNOWN: "[{elapsed}, {rate_fmt}]",
 }
 _CURRENT: Final = "  {desc}  {percentage:3.0f}%"
+_NARROW: Final = 79
+"""Columns of a terminal that does not say how many it has."""
 _NAME: Final = 40
 """Characters of a name at the most: the bar needs room too."""
 
@@ -84,10 +88,12 @@ class _Bars:
         self._ticker: Ticker | None = None
         self._job: tqdm[Any] | None = None
         self._current: tqdm[Any] | None = None
+        self._begun = 0.0
 
     def begin(self, tally: Tally) -> None:
         """Start drawing."""
         if sys.stderr is not None and sys.stderr.isatty():
+            self._begun = time.time()  # tqdm's clock
             self._ticker = Ticker(_SECONDS, lambda: self._draw(tally))
 
     def end(self, tally: Tally) -> None:
@@ -114,6 +120,7 @@ class _Bars:
     def _draw_job(self, tally: Tally) -> None:
         if self._job is None:
             self._job = _new_bar(position=0, unit="B", unit_scale=True, smoothing=_SMOOTHING)
+            self._job.start_t = self._job.last_print_t = self._begun
         job, total = self._job, _total(tally)
         form = _UNKNOWN if total is None else _KNOWN
         job.bar_format = form + _PACE[form] + _files(tally)
@@ -142,6 +149,7 @@ class _Bars:
 
 
 def _new_bar(**options: Any) -> tqdm[Any]:
+    """Return a bar that was not drawn yet."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -150,7 +158,20 @@ def _new_bar(**options: Any) -> tqdm[Any]:
         monitor_interval = 0
 
     Bar.set_lock(threading.RLock())
-    return Bar(file=sys.stderr, total=0, mininterval=0, miniters=0, dynamic_ncols=True, **options)
+    # A terminal that does not know its width says 0, which tqdm would take at its word.
+    wide = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    bar = Bar(
+        file=sys.stderr,
+        total=0,
+        mininterval=0,
+        miniters=0,
+        delay=1,  # or it would be drawn here, and empty
+        ncols=None if wide else _NARROW,
+        dynamic_ncols=wide,
+        **options,
+    )
+    bar.delay = 0
+    return bar
 
 
 def _whole(tally: Tally) -> bool:
@@ -164,10 +185,11 @@ def _total(tally: Tally) -> int | None:
 
 
 def _files(tally: Tally) -> str:
-    total = tally.files_total
+    """Return how many files are through, as long as there are more to come."""
+    done, total = tally.files_done, tally.files_total
     if total is None:
-        return f" {tally.files_done:,} files" if tally.files_done > 1 else ""
-    return f" {min(tally.files_done, total):,}/{total:,} files" if total > 1 else ""
+        return f" {done:,} files" if done > 1 else ""
+    return f" {done:,}/{total:,} files" if done < total > 1 else ""
 
 
 def _short(name: str) -> str:

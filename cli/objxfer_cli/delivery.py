@@ -1,0 +1,256 @@
+"""One delivery as a command follows it: bars or JSON lines on its way, words at its end."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+
+import objxfer
+from objxfer import EntryReport, Outcome, Report, Tally
+from objxfer.bars import Ticker
+from objxfer.errors import ExitCode
+from objxfer.files.digest import written
+from objxfer_cli import failures
+from objxfer_cli.terminal import Terminal, duration, files, listed, rate, shown, size
+
+_PROGRESS_SECONDS: Final = 1.0
+_CARRIED: Final = (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED)
+_MEASURABLE: Final = 100_000
+"""Bytes under which a speed says nothing."""
+_KEPT_BOTH: Final = 10
+"""How many files that were stored under another name are named."""
+
+
+class Delivery:
+    """Follows one delivery: hand it over as ``progress=``, and ``entry`` as ``on_entry=``.
+
+    Args:
+        terminal: where all is said.
+        connection: over which it goes.
+        sending: whether it is ours.
+        number: what goes with each JSON line, as ``delivery``, where there are several.
+        bars: whether bars may be drawn.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        connection: objxfer.Connection,
+        *,
+        sending: bool,
+        number: int | None = None,
+        bars: bool = True,
+    ) -> None:
+        self.terminal = terminal
+        self.connection = connection
+        self.sending = sending
+        self.begun = False
+        self._number = {} if number is None else {"delivery": number}
+        self._bar = objxfer.bar() if bars and terminal.shows_bars else None
+        self._ticker: Ticker | None = None
+        self._tally = Tally()
+        self._report = Report()
+        self._there = 0
+        self._since = 0.0
+
+    # --- on its way ---
+
+    def begin(self, tally: Tally) -> None:
+        """See ``Progress``."""
+        self.begun, self._tally, self._since = True, tally, time.monotonic()
+        if self._bar is not None:
+            self._bar.begin(tally)
+        if self.terminal.json:
+            self._ticker = Ticker(_PROGRESS_SECONDS, self._record_progress)
+
+    def end(self, tally: Tally) -> None:
+        """See ``Progress``."""
+        if self._ticker is not None:
+            self._ticker.stop()
+        if self._bar is not None:
+            self._bar.end(tally)
+
+    def entry(self, entry: EntryReport) -> None:
+        """Hear what became of one entry."""
+        self._report.add(entry)
+        self._there += entry.durable
+        if self.terminal.json:
+            self._record_entry(entry)
+
+    @property
+    def standing(self) -> str:
+        """How far it is, as a part of a sentence."""
+        if not self.begun:
+            return ""
+        total = self._tally.files_total
+        of = f"{self._there:,} of {files(total)}" if total else files(self._there)
+        verb = "is" if self._there == 1 and not total else "are"
+        return f"; {of} {verb} there, none of them half-written"
+
+    # --- JSON lines ---
+
+    def record_connected(self) -> None:
+        """Write that there is a peer."""
+        connection = self.connection
+        self._record(
+            "connected",
+            peer=connection.peer,
+            url=connection.url,
+            encrypted=connection.encrypted,
+        )
+
+    def record_summary(self, code: int, report: Report | None = None) -> None:
+        """Write the last line of a delivery; without its report, as far as it came."""
+        if report is None:
+            report, on_wire = self._report, None
+            report.seconds = time.monotonic() - self._since
+        else:
+            on_wire = report.bytes_on_wire
+        done = Outcome.SENT if self.sending else Outcome.RECEIVED
+        counted = (done, Outcome.REPLACED, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.FAILED)
+        self._record(
+            "summary",
+            files=report.files,
+            **{outcome.value: report.count(outcome) for outcome in counted},
+            bytes=report.bytes,
+            bytes_on_wire=on_wire,
+            seconds=round(report.seconds, 3),
+            exit_code=int(code),
+        )
+
+    def _record_progress(self) -> None:
+        tally = self._tally
+        pace = tally.bytes_done / (time.monotonic() - self._since)
+        left = None if tally.bytes_total is None else max(0, tally.bytes_total - tally.bytes_done)
+        self._record(
+            "progress",
+            bytes_done=tally.bytes_done,
+            bytes_total=tally.bytes_total,
+            files_done=tally.files_done,
+            files_total=tally.files_total,
+            bytes_per_second=round(pace),
+            eta_seconds=None if left is None or not pace else round(left / pace, 1),
+        )
+
+    def _record_entry(self, entry: EntryReport) -> None:
+        line: dict[str, object] = {**_named("path", entry.path), "action": entry.outcome.value}
+        if entry.stored_as:
+            line |= _named("stored_as", entry.stored_as)
+        if entry.reason:
+            line["reason"] = entry.reason
+        if entry.outcome is not Outcome.SKIPPED:
+            line |= {
+                "size": entry.size,
+                "digest": written(entry.digest) if entry.digest else None,
+                "durable": entry.durable,
+            }
+        self._record("file", **line)
+
+    def _record(self, kind: str, **values: object) -> None:
+        self.terminal.record(kind, **self._number, **values)
+
+    # --- how it ended ---
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Say what goes wrong in the ``with`` block, and end the command with its code."""
+        try:
+            yield
+        except BaseException as error:
+            code = self.failed(error)
+            raise click.exceptions.Exit(code) from error
+
+    def failed(self, error: BaseException) -> int:
+        """Say why it has failed; return the exit code."""
+        code = failures.say(self.terminal, error, standing=self.standing, **self._number)
+        if self.begun:
+            self.record_summary(code)
+        return code
+
+    def finished(self, report: Report, line: str, *, asked: str | None = None) -> int:
+        """Say what came of it.
+
+        Args:
+            report: of all of it.
+            line: says so in short; it gets what is out of the ordinary behind it.
+            asked: what ``--if-exists`` this side asked for.
+
+        Returns:
+            The exit code.
+        """
+        others = (Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.FAILED)
+        counts = [f", {report.count(one):,} {one}" for one in others if report.count(one)]
+        if not report.exit_code or report.files > report.count(Outcome.FAILED):
+            self.terminal.result(line + "".join(counts))
+        for entry in report.kept_both[:_KEPT_BOTH]:
+            name = shown(entry.stored_as.rpartition(b"/")[2])
+            self.terminal.result(f'kept both: the new one is "{name}"')
+        for code in sorted(report.codes, reverse=True):
+            self._say_problem(report, code, asked)
+        self.record_summary(report.exit_code, report)
+        return report.exit_code
+
+    def _say_problem(self, report: Report, code: ExitCode, asked: str | None) -> None:
+        """Say what is wrong with all entries of one exit code, in one line."""
+        count = report.codes[code]
+        entries = [entry for entry in report.problems if entry.code == code]
+        names = listed([shown(entry.path) for entry in entries], count)
+        reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
+        terminal, peer, one = self.terminal, self.connection.peer, count == 1
+        match code:
+            case ExitCode.INCOMPLETE:
+                terminal.warning(f"{files(count)} left out: {reasons}")
+            case ExitCode.CHANGED:
+                read = "it was read" if one else "they were read"
+                terminal.warning(f"{files(count)} changed while {read}: {names}")
+            case ExitCode.VANISHED:
+                read = "it was read" if one else "they were read"
+                terminal.warning(f"{files(count)} vanished before {read}: {names}")
+            case ExitCode.REFUSED:
+                by = f" by {peer}" if self.sending else ""
+                harsh = asked and any("does not" in entry.reason for entry in entries)
+                hint = f"it allows that with --if-exists {asked}" if harsh else ""
+                terminal.error(f"refused{by}: {reasons}", hint=hint)
+            case ExitCode.PEER_NO_SPACE:
+                at = f"at {peer}" if self.sending else "here"
+                terminal.error(f"no space left {at} for {files(count)}: {names}")
+            case ExitCode.RECEIPT_MISSING:
+                terminal.error(f"no durable receipt for {files(count)}: {reasons}")
+            case _:
+                terminal.error(f"{files(count)} failed: {reasons}")
+
+
+def summed_up(report: Report) -> str:
+    """Return how many files, how much and how long: ``1 file, 2.41 MB in 0.1 s``."""
+    count = sum(map(report.count, _CARRIED))
+    return f"{files(count)}, {size(report.bytes)} in {duration(report.seconds)}"
+
+
+def speed(report: Report) -> str:
+    """Return how fast it was, with a comma behind it, if it was enough to tell."""
+    return f"{rate(report.bytes, report.seconds)}, " if report.bytes >= _MEASURABLE else ""
+
+
+def tops(report: Report) -> str:
+    """Return the names that were delivered."""
+    return listed([shown(top) for top in report.tops], len(report.tops))
+
+
+def _reason(entry: EntryReport) -> str:
+    """Return why, with the path in front where it does not begin with it."""
+    path, reason = shown(entry.path), entry.reason
+    return reason if reason.startswith(path) else f"{path}: {reason or entry.outcome}"
+
+
+def _named(key: str, path: bytes) -> dict[str, object]:
+    """Return a path as JSON has it: text, and the bytes beside it where it is none."""
+    try:
+        return {key: path.decode()}
+    except UnicodeDecodeError:
+        text, raw = path.decode(errors="replace"), base64.b64encode(path).decode()
+        return {key: text, f"{key}_b64": raw}

@@ -1,0 +1,71 @@
+"""The way in: finds the command, and turns whatever happens into lines and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+import objxfer
+from objxfer.errors import ExitCode
+from objxfer_cli import failures
+from objxfer_cli.signals import Signalled, raise_signals
+from objxfer_cli.terminal import Terminal
+
+_COMMANDS: Final = {
+    "send": "Deliver files and folders and wait for the receipts.",
+    "receive": "Take one delivery, then end.",
+    "serve": "Keep an inbox that others may send into.",
+    "keygen": "Make a new key.",
+    "demo": "Show everything once, on this machine.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when the command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"objxfer_cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, no_args_is_help=False)
+@click.version_option(objxfer.__version__, message="objxfer %(version)s")
+def objxfer_command() -> None:
+    """Move files, folders and streams between machines: verified, authenticated, over TLS."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and exit."""
+    terminal = Terminal()
+    try:
+        raise_signals(terminal.interrupted)
+        code = run(terminal, sys.argv[1:])
+    except Signalled as signalled:
+        code = failures.say(terminal, signalled)
+    sys.exit(code)
+
+
+def run(terminal: Terminal, arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; whatever it raised is said."""
+    # Not through click's main(): to it every EOFError, and so a lost connection, is a Ctrl-D.
+    try:
+        with objxfer_command.make_context("objxfer", list(arguments), obj=terminal) as context:
+            code: int | None = objxfer_command.invoke(context)
+    except click.exceptions.Exit as exited:
+        return exited.exit_code
+    except (Signalled, Exception) as error:  # noqa: BLE001 - the last place to say what happened
+        return failures.say(terminal, error)
+    return code or ExitCode.OK

@@ -1,0 +1,86 @@
+"""The options that several commands share, and the key they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+import objxfer
+from objxfer_cli.terminal import Terminal
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+LISTEN: Final = "tls://"
+"""All interfaces, the port of objxfer."""
+
+
+def _quiet(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.find_object(Terminal).quiet = value  # type: ignore[union-attr]  # main() put it there
+
+
+def _json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.find_object(Terminal).json = value  # type: ignore[union-attr]  # main() put it there
+
+
+def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
+    ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # main() put it there
+
+
+quiet: Final[Option] = click.option(
+    "-q", is_flag=True, expose_value=False, callback=_quiet, help="Say nothing of success."
+)
+verbose: Final[Option] = click.option(
+    "-v", count=True, expose_value=False, callback=_verbose, help="Say what happens; -vv says how."
+)
+json: Final[Option] = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_json, help="Write JSON lines to stdout."
+)
+key: Final[Option] = click.option(
+    "--key", "key_file", metavar="FILE", help="Use this key, not the one in the default file."
+)
+insecure: Final[Option] = click.option(
+    "--insecure", is_flag=True, help="Use no key: whoever is there is trusted."
+)
+listen: Final[Option] = click.option(
+    "--listen",
+    "url",
+    metavar="URL",
+    default=LISTEN,
+    help="Listen there: tls://[HOST][:PORT] or tcp://…; all interfaces, port 6259.",
+)
+timeout: Final[Option] = click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    help="Give up after so long without a sign of life inside a delivery; 30.",
+)
+
+
+def if_exists(words: str) -> Option:
+    """Return ``--if-exists``, which has a default where this side decides."""
+    return click.option(
+        "--if-exists", type=click.Choice(["rename", "skip", "replace", "fail"]), help=words
+    )
+
+
+def find_key(key_file: str | None, *, insecure: bool) -> objxfer.Key | None:
+    """Return the key of a command: the one that is named, or the default one if it is there.
+
+    Raises:
+        click.UsageError: a key is named together with ``--insecure``.
+        KeyFileError: a file that is there, or was named, is no good.
+    """
+    if not insecure:
+        return objxfer.Key.find(key_file)
+    if key_file is not None:
+        raise click.UsageError("--key and --insecure contradict each other")
+    return None
+
+
+def warn_of_no_key(terminal: Terminal, *, insecure: bool) -> None:
+    """Say loudly what ``--insecure`` means."""
+    if insecure:
+        terminal.notice("objxfer: warning: --insecure: nobody proves who they are")

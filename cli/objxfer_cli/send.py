@@ -1,0 +1,87 @@
+"""``objxfer send``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import objxfer
+from objxfer.errors import NoSpace, ObjxferError, RefusedByPeer
+from objxfer_cli import options
+from objxfer_cli.delivery import Delivery, speed, summed_up
+from objxfer_cli.terminal import Terminal
+
+_STANDARD_INPUT = "-"
+
+
+@click.command()
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True)
+@click.option(
+    "--to", "target", metavar="TARGET", required=True, help="tls://HOST[:PORT][/FOLDER] or tcp://…"
+)
+@click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
+@options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
+@click.option("--copy-links", is_flag=True, help="Send what links point to.")
+@options.key
+@options.insecure
+@options.timeout
+@options.json
+@options.quiet
+@options.verbose
+@click.pass_obj
+def send(
+    terminal: Terminal,
+    paths: tuple[str, ...],
+    target: str,
+    name: str | None,
+    if_exists: str | None,
+    copy_links: bool,
+    key_file: str | None,
+    insecure: bool,
+    timeout: float,
+) -> int:
+    """Deliver files and folders, each under its last name, and wait for the receipts.
+
+    A PATH of - is standard input.
+    """
+    piped = _STANDARD_INPUT in paths
+    if piped and len(paths) > 1:
+        raise click.UsageError("- is standard input, and is sent alone")
+    if name is not None and not piped:
+        raise click.UsageError("--name is for standard input; a file keeps its name")
+    key = options.find_key(key_file, insecure=insecure)
+    options.warn_of_no_key(terminal, insecure=insecure)
+    connection = objxfer.connect(target, key=key, insecure=insecure)
+    delivery = Delivery(terminal, connection, sending=True)
+    delivery.record_connected()
+    report: objxfer.Report | None = None
+    with delivery.told():
+        try:
+            with connection:
+                report = connection.push(
+                    sys.stdin.buffer if piped else paths,
+                    name=(name or "stdin") if piped else None,
+                    if_exists=if_exists,
+                    copy_links=copy_links,
+                    progress=delivery,
+                    on_entry=delivery.entry,
+                    timeout=timeout,
+                )
+        except RefusedByPeer as error:
+            raise _named(error, f"refused by {connection.peer}") from error
+        except NoSpace as error:
+            raise _named(error, f"no space at {connection.peer}") from error
+        except ObjxferError:
+            if report is None:
+                raise
+            # Every receipt is in hand: how the connection ends changes nothing any more.
+    assert report is not None
+    protection = "TLS" if connection.encrypted else "not encrypted"
+    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {connection.peer})"
+    return delivery.finished(report, line, asked=if_exists)
+
+
+def _named(error: ObjxferError, what: str) -> ObjxferError:
+    """Say of whom an error speaks."""
+    return type(error)(f"{what}: {error}", hint=error.hint, exit_code=error.exit_code)

@@ -1,0 +1,98 @@
+"""``objxfer serve``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+import objxfer
+from objxfer.errors import ObjxferError
+from objxfer_cli import options, visitors
+from objxfer_cli.delivery import Delivery, summed_up, tops
+from objxfer_cli.terminal import Terminal
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@options.listen
+@options.if_exists("What happens where a different file has the name; rename keeps both.")
+@options.key
+@options.insecure
+@options.json
+@options.quiet
+@options.verbose
+@click.pass_obj
+def serve(
+    terminal: Terminal,
+    folder: str,
+    url: str,
+    if_exists: str | None,
+    key_file: str | None,
+    insecure: bool,
+) -> None:
+    """Keep an inbox: others may send into DIR, many at once; nobody reads it."""
+    key = options.find_key(key_file, insecure=insecure)
+    options.warn_of_no_key(terminal, insecure=insecure)
+    rule = if_exists or "rename"
+    watcher = _Watcher(terminal, key.id if key else None)
+    with objxfer.serve(
+        folder, url, key=key, if_exists=rule, insecure=insecure, watcher=watcher
+    ) as server:
+        terminal.notice(
+            f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
+            f" (existing files: {rule})"
+        )
+        terminal.record("listening", url=server.url)
+        terminal.notice(visitors.place(server.url, server.key_id))
+        server.wait()
+
+
+class _Watcher(objxfer.Watcher):
+    """Says a line for each delivery and each refusal."""
+
+    def __init__(self, terminal: Terminal, key_id: str | None) -> None:
+        self._terminal = terminal
+        self._key_id = key_id
+        self._deliveries: dict[int, _Incoming] = {}
+
+    def refused(self, peer: str, error: ObjxferError) -> None:
+        visitors.say_refused(self._terminal, peer, error, self._key_id, when=_now())
+
+    def connected(self, delivery: int, connection: objxfer.Connection) -> None:
+        self._deliveries[delivery] = _Incoming(self._terminal, connection, delivery)
+
+    def progress(self, delivery: int) -> objxfer.Progress:
+        return self._deliveries[delivery]
+
+    def entry(self, delivery: int, entry: objxfer.EntryReport) -> None:
+        self._deliveries[delivery].entry(entry)
+
+    def delivered(
+        self, delivery: int, connection: objxfer.Connection, report: objxfer.Report
+    ) -> None:
+        line = f"{_now()}{connection.peer} {tops(report)}: {summed_up(report)}"
+        self._deliveries.pop(delivery).finished(report, line)
+
+    def failed(self, delivery: int, connection: objxfer.Connection, error: ObjxferError) -> None:
+        incoming = self._deliveries.pop(delivery)
+        if incoming.begun:
+            incoming.failed(error)
+        else:
+            self._terminal.visitor(f"{_now()}{connection.peer} delivered nothing: {error}")
+
+
+class _Incoming(Delivery):
+    """A delivery into the inbox, whose peer is worth a word only once it begins."""
+
+    def __init__(self, terminal: Terminal, connection: objxfer.Connection, number: int) -> None:
+        super().__init__(terminal, connection, sending=False, number=number, bars=False)
+
+    def begin(self, tally: objxfer.Tally) -> None:
+        self.record_connected()
+        super().begin(tally)
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S ")
