@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Self, TypeVar
 from objxfer.blocking.counting import count
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Course, Inbox
-from objxfer.blocking.pump import Pump, shown
+from objxfer.blocking.pump import Pump
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -26,7 +26,7 @@ from objxfer.security.keyfiles import StrPath
 from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import SILENCE, Exchange
 from objxfer.transfer.objects import opening, send_object
-from objxfer.transfer.progress import Progress, Tally
+from objxfer.transfer.progress import Progress, Tally, shown
 from objxfer.transfer.report import OnEntry, Report
 from objxfer.transfer.sending import Delivery, send_stream, send_tree
 from objxfer.transfer.steps import Port, Steps

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from objxfer.blocking.places import place
-from objxfer.blocking.pump import Pump, shown
+from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
 from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedByPeer, Timeout
 from objxfer.protocol.messages import Object, Taken
@@ -18,7 +18,7 @@ from objxfer.security.sealing import Verified
 from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
-from objxfer.transfer.progress import Progress, Tally
+from objxfer.transfer.progress import Progress, Tally, shown
 from objxfer.transfer.receiving import receive_tree
 from objxfer.transfer.report import OnEntry, Report
 

@@ -11,16 +11,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Final, TypeVar
 
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
 from objxfer.limits import KIB
 from objxfer.transfer.exchange import Exchange, Job, Task
-from objxfer.transfer.progress import Progress, Tally
 from objxfer.transports.base import Transport
 
 T = TypeVar("T")
@@ -387,16 +385,3 @@ class Pump:
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-@contextmanager
-def shown(progress: Progress | None, tally: Tally) -> Iterator[None]:
-    """Show a delivery while the ``with`` block makes it."""
-    if progress is None:
-        yield
-        return
-    progress.begin(tally)
-    try:
-        yield
-    finally:
-        progress.end(tally)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeVar
 
 from objxfer.errors import ExitCode, PeerError
 
@@ -140,3 +141,19 @@ class Number:
         message = cls(reader.u64())
         reader.end()
         return message
+
+
+T = TypeVar("T")
+
+
+def split(values: Sequence[T], size: Callable[[T], int], limit: int) -> list[Sequence[T]]:
+    """Cut ``values`` into runs of which none is over a limit."""
+    runs, begin, filled = [], 0, 0
+    for at, value in enumerate(values):
+        filled += size(value)
+        if filled > limit:
+            runs.append(values[begin:at])
+            begin, filled = at, size(value)
+    if begin < len(values):
+        runs.append(values[begin:])
+    return runs

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
 from objxfer.errors import ConnectionLost, ObjxferError, PeerError
@@ -35,6 +34,7 @@ from objxfer.protocol.chunks import (
 )
 from objxfer.protocol.handshake import Established, Role
 from objxfer.protocol.incoming import DIRECT, Incoming
+from objxfer.protocol.items import Item
 from objxfer.protocol.messages import (
     READERS,
     Abort,
@@ -47,8 +47,7 @@ from objxfer.protocol.messages import (
     Ping,
     Pong,
 )
-from objxfer.protocol.states import ANSWERS, LEGAL, OPENED, Side, State
-from objxfer.protocol.trees import Pack
+from objxfer.protocol.states import OPENED, Side, State
 
 INITIAL_CREDIT: Final = 8 * MIB
 """Bytes of an item that may be sent before the receiver has said anything."""
@@ -68,24 +67,6 @@ class Event(NamedTuple):
     message: Message
     size: int
     """Bytes of its chunk, header included."""
-
-
-@dataclass(slots=True)
-class _Item:
-    """What both sides know of a live item."""
-
-    opener: State
-    target: State
-    credit: int = INITIAL_CREDIT
-    """Bytes the opener may still send."""
-    data: int = 0
-    """Bytes of data the opener has sent."""
-    dropped: bool = False
-    """We aborted it: what still comes of it is checked and thrown away."""
-
-    @property
-    def over(self) -> bool:
-        return self.opener is State.CLOSED and self.target is State.CLOSED
 
 
 class Session:
@@ -109,7 +90,7 @@ class Session:
         self._sealer = established.sealer
         self.proof = established.opener.proof
         """Goes with every message of the peer; None in mode none."""
-        self._items: dict[int, _Item] = {}
+        self._items: dict[int, Item] = {}
         self._next_own, self._last_theirs = (1, 0) if client else (2, -1)
         self._incoming = Incoming(established.opener, limits, self._judge, self._land)
         self.events: deque[Event] = deque()
@@ -207,7 +188,7 @@ class Session:
         if state is None or self.failure is not None:
             return
         own = self._own_side(item)
-        if (state.opener if own is Side.OPENER else state.target) is not State.CLOSED:
+        if state.of(own) is not State.CLOSED:
             self.send(item, message)
         state = self._items.get(item)
         if state is not None:
@@ -332,10 +313,8 @@ class Session:
             if not late or kind not in (Type.CREDIT, Type.ABORT):
                 raise PeerError(f"{kind.name} on item {item}, which is not open")
             return
-        said = state.opener if side is Side.OPENER else state.target
-        legal = LEGAL.get((side, said), {})
-        if kind not in legal and (kind is not Type.ABORT or said is State.CLOSED):
-            raise PeerError(f"{kind.name} on item {item} while {said.name}")
+        if not state.takes(side, kind):
+            raise PeerError(f"{kind.name} on item {item} while {state.of(side).name}")
         if kind in CREDITED:
             state.credit -= OVERHEAD + header.size
             if state.credit < 0:
@@ -392,31 +371,10 @@ class Session:
         if whole and not receipt_wanted:
             return
         opener, target = OPENED[message.type, whole, receipt_wanted]
-        self._items[item] = _Item(opener, target)
+        self._items[item] = Item(opener, target, INITIAL_CREDIT)
 
-    def _advance(self, item: int, state: _Item, side: Side, message: Message) -> None:
-        """Move an item's states along by a message that one side says."""
-        kind = message.type
-        said = state.opener if side is Side.OPENER else state.target
-        if kind is Type.ABORT:
-            after: State | None = State.CLOSED
-        else:
-            legal = LEGAL.get((side, said), {})
-            assert kind in legal, f"{kind.name} on item {item} while {said.name}"
-            after = legal[kind]
-            if isinstance(message, Pack) and not message.size:
-                after = State.OPEN
-        if after is not None:
-            if side is Side.OPENER:
-                state.opener = after
-            else:
-                state.target = after
-        moved = ANSWERS.get((side, kind))
-        if moved is not None:
-            if side is Side.OPENER:
-                state.target = moved.get(state.target, state.target)
-            else:
-                state.opener = moved.get(state.opener, state.opener)
+    def _advance(self, item: int, state: Item, side: Side, message: Message) -> None:
+        state.advance(side, message)
         if state.over:
             del self._items[item]
 

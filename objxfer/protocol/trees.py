@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from objxfer.errors import PeerError
 from objxfer.files.entries import Action, Answer, Entry, IfExists, Kind, Receipt, Verdict
@@ -22,6 +22,7 @@ from objxfer.protocol.fields import (
     bytes16,
     clip,
     exit_code,
+    split,
 )
 
 _OFFER = struct.Struct(">BQQH")
@@ -301,8 +302,10 @@ class Wanted:
         """Return messages that say all of ``verdicts``, none over the limit of a payload."""
         return [
             cls(part)
-            for part in _split(
-                verdicts, lambda one: 4 + len(one.stored_as) + min(4 * len(one.reason), TEXT_LIMIT)
+            for part in split(
+                verdicts,
+                lambda one: 4 + len(one.stored_as) + min(4 * len(one.reason), TEXT_LIMIT),
+                CONTROL_LIMIT,
             )
         ]
 
@@ -375,7 +378,7 @@ class Receipts:
     @classmethod
     def split(cls, receipts: Sequence[Receipt]) -> list[Receipts]:
         """Return messages that say all of ``receipts``, none over the limit of a payload."""
-        return [cls(part) for part in _split(receipts, _receipt_size)]
+        return [cls(part) for part in split(receipts, _receipt_size, CONTROL_LIMIT)]
 
 
 _ACTIONS = {int(action): action for action in Action}
@@ -391,19 +394,3 @@ def _text(encoded: bytes) -> str:
         return encoded.decode()
     except UnicodeDecodeError:
         raise PeerError("a text is not UTF-8") from None
-
-
-T = TypeVar("T")
-
-
-def _split(values: Sequence[T], size: Callable[[T], int]) -> list[Sequence[T]]:
-    """Cut ``values`` into runs of which none is over the limit of a payload."""
-    runs, begin, filled = [], 0, 0
-    for at, value in enumerate(values):
-        filled += size(value)
-        if filled > CONTROL_LIMIT:
-            runs.append(values[begin:at])
-            begin, filled = at, size(value)
-    if begin < len(values):
-        runs.append(values[begin:])
-    return runs

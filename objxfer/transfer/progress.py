@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,3 +43,16 @@ class Progress(Protocol):
     def end(self, tally: Tally) -> None:
         """It is over, one way or another."""
         ...
+
+
+@contextmanager
+def shown(progress: Progress | None, tally: Tally) -> Iterator[None]:
+    """Show a delivery while the ``with`` block makes it."""
+    if progress is None:
+        yield
+        return
+    progress.begin(tally)
+    try:
+        yield
+    finally:
+        progress.end(tally)
