@@ -105,7 +105,6 @@ class Exchange:
     """
 
     def __init__(self, established: Established, limits: Limits, now: float) -> None:
-        self.session = Session(established, limits, self._land)
         self.established = established
         self.limits = limits
         self.inbox: deque[Event] = deque()
@@ -121,6 +120,8 @@ class Exchange:
         self._heard_at = self._ticked_at = now
         self._chunks_heard = 0
         self._pings = 0
+        # Last: what came behind the proof may want to land at once.
+        self.session = Session(established, limits, self._land)
         self.route()
 
     # --- items ---
