@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from objxfer.errors import LimitExceeded, PeerError
+from objxfer.errors import ExitCode, LimitExceeded, PeerError
 from objxfer.files.digest import Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
@@ -297,7 +297,7 @@ class _TreeReceiver:
             entry.size,
             durable=outcome is Outcome.UNCHANGED,
             stored_as=verdict.stored_as,
-            code=verdict.code,
+            code=_here(verdict.code),
             reason=verdict.reason,
         )
         self._tell(report, Kind.FILE)
@@ -310,7 +310,7 @@ class _TreeReceiver:
             receipt.digest,
             durable=receipt.durable,
             stored_as=receipt.stored_as,
-            code=receipt.code,
+            code=_here(receipt.code),
             reason=receipt.reason,
         )
         self._tell(report, entry.kind)
@@ -325,6 +325,11 @@ class _TreeReceiver:
 
 
 _WANTED: Final = Verdict(Answer.WANTED)
+
+
+def _here(code: ExitCode) -> ExitCode:
+    """Return what a code for the sender means on this side: its peer's full disk is ours."""
+    return ExitCode.NO_SPACE if code is ExitCode.PEER_NO_SPACE else code
 
 
 def _append(part: Part, message: Data) -> None:
