@@ -185,11 +185,13 @@ def _total(tally: Tally) -> int | None:
 
 
 def _files(tally: Tally) -> str:
-    """Return how many files are through, as long as there are more to come."""
+    """Return how many files are through, as long as there is more to come."""
     done, total = tally.files_done, tally.files_total
     if total is None:
         return f" {done:,} files" if done > 1 else ""
-    return f" {done:,}/{total:,} files" if done < total > 1 else ""
+    if total == 1 or tally.bytes_done == tally.bytes_total:
+        return ""
+    return f" {min(done, total):,}/{total:,} files"
 
 
 def _short(name: str) -> str:

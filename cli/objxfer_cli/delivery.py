@@ -13,7 +13,14 @@ import click
 import objxfer
 from objxfer import EntryReport, Outcome, Report, Tally
 from objxfer.bars import Ticker
-from objxfer.errors import ExitCode
+from objxfer.errors import (
+    ConnectionLost,
+    ExitCode,
+    NoSpace,
+    ObjxferError,
+    RefusedByPeer,
+    Timeout,
+)
 from objxfer.files.digest import written
 from objxfer_cli import failures
 from objxfer_cli.terminal import Terminal, duration, files, listed, rate, shown, size
@@ -167,10 +174,30 @@ class Delivery:
 
     def failed(self, error: BaseException) -> int:
         """Say why it has failed; return the exit code."""
+        if isinstance(error, ObjxferError):
+            error = self._naming_peer(error)
         code = failures.say(self.terminal, error, standing=self.standing, **self._number)
         if self.begun:
             self.record_summary(code)
         return code
+
+    def _naming_peer(self, error: ObjxferError) -> ObjxferError:
+        """Return an error that says of whom it speaks."""
+        match error:
+            case RefusedByPeer():
+                what = "refused by"
+            case NoSpace(exit_code=ExitCode.PEER_NO_SPACE):
+                what = "no space at"
+            case ConnectionLost():
+                what = "lost the connection to"
+            case Timeout():
+                what = "gave up on"
+            case _:
+                return error
+        message = f"{what} {self.connection.peer}: {error}"
+        named = type(error)(message, hint=error.hint, exit_code=error.exit_code)
+        named.__cause__ = error
+        return named
 
     def finished(self, report: Report, line: str, *, asked: str | None = None) -> int:
         """Say what came of it.
@@ -216,7 +243,7 @@ class Delivery:
                 harsh = asked and any("does not" in entry.reason for entry in entries)
                 hint = f"it allows that with --if-exists {asked}" if harsh else ""
                 terminal.error(f"refused{by}: {reasons}", hint=hint)
-            case ExitCode.PEER_NO_SPACE:
+            case ExitCode.PEER_NO_SPACE | ExitCode.NO_SPACE:
                 at = f"at {peer}" if self.sending else "here"
                 terminal.error(f"no space left {at} for {files(count)}: {names}")
             case ExitCode.RECEIPT_MISSING:

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from objxfer.errors import ExitCode, FileFailed, ObjxferError
-from objxfer_cli.signals import Signalled
+from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal, discard
 
 _CLOSED_PIPE: Final = 141
@@ -35,7 +35,7 @@ def say(terminal: Terminal, error: BaseException, *, standing: str = "", **more:
         discard(sys.stdout)
         return _CLOSED_PIPE
     code, message, hint = _told(error, standing)
-    if isinstance(error, Signalled):
+    if isinstance(error, Interrupted):
         terminal.interrupted(standing)
     else:
         terminal.error(message, hint=hint)
@@ -56,7 +56,7 @@ def record(
 def _told(error: BaseException, standing: str) -> tuple[int, str, str]:
     """Return exit code, message and hint."""
     match error:
-        case Signalled():
+        case Interrupted():
             return error.exit_code, f"interrupted{standing}", ""
         case ObjxferError():
             hint = error.hint

@@ -12,7 +12,7 @@ import click
 import objxfer
 from objxfer.errors import ExitCode
 from objxfer_cli import failures
-from objxfer_cli.signals import Signalled, raise_signals
+from objxfer_cli.signals import Interrupted, raise_signals
 from objxfer_cli.terminal import Terminal
 
 _COMMANDS: Final = {
@@ -53,8 +53,8 @@ def main() -> NoReturn:
     try:
         raise_signals(terminal.interrupted)
         code = run(terminal, sys.argv[1:])
-    except Signalled as signalled:
-        code = failures.say(terminal, signalled)
+    except Interrupted as interrupted:
+        code = failures.say(terminal, interrupted)
     sys.exit(code)
 
 
@@ -66,6 +66,6 @@ def run(terminal: Terminal, arguments: Sequence[str]) -> int:
             code: int | None = objxfer_command.invoke(context)
     except click.exceptions.Exit as exited:
         return exited.exit_code
-    except (Signalled, Exception) as error:  # noqa: BLE001 - the last place to say what happened
+    except (Interrupted, Exception) as error:  # noqa: BLE001 - the last place to say what happened
         return failures.say(terminal, error)
     return code or ExitCode.OK

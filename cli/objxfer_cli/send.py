@@ -7,7 +7,7 @@ import sys
 import click
 
 import objxfer
-from objxfer.errors import NoSpace, ObjxferError, RefusedByPeer
+from objxfer.errors import ObjxferError
 from objxfer_cli import options
 from objxfer_cli.delivery import Delivery, speed, summed_up
 from objxfer_cli.terminal import Terminal
@@ -68,10 +68,6 @@ def send(
                     on_entry=delivery.entry,
                     timeout=timeout,
                 )
-        except RefusedByPeer as error:
-            raise _named(error, f"refused by {connection.peer}") from error
-        except NoSpace as error:
-            raise _named(error, f"no space at {connection.peer}") from error
         except ObjxferError:
             if report is None:
                 raise
@@ -80,8 +76,3 @@ def send(
     protection = "TLS" if connection.encrypted else "not encrypted"
     line = f"sent {summed_up(report)} ({speed(report)}{protection}, {connection.peer})"
     return delivery.finished(report, line, asked=if_exists)
-
-
-def _named(error: ObjxferError, what: str) -> ObjxferError:
-    """Say of whom an error speaks."""
-    return type(error)(f"{what}: {error}", hint=error.hint, exit_code=error.exit_code)

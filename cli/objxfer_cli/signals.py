@@ -14,7 +14,7 @@ _PATIENCE: Final = 0.8
 """Seconds for cleaning up; a disk or a reader that hangs does not keep us longer."""
 
 
-class Signalled(BaseException):
+class Interrupted(BaseException):
     """A signal asks the command to end.
 
     Attributes:
@@ -27,7 +27,7 @@ class Signalled(BaseException):
 
 
 def raise_signals(last_words: Callable[[], None]) -> None:
-    """Let the first signal raise ``Signalled`` in the main thread; further ones are ignored.
+    """Let the first signal raise ``Interrupted`` in the main thread; further ones are ignored.
 
     What was ignored when we were started stays so, as ``nohup`` wants it.
 
@@ -50,7 +50,7 @@ def raise_signals(last_words: Callable[[], None]) -> None:
         watchdog = threading.Timer(_PATIENCE, leave, [number])
         watchdog.daemon = True
         watchdog.start()
-        raise Signalled(number)
+        raise Interrupted(number)
 
     for number in numbers:
         signal.signal(number, handle)
