@@ -80,12 +80,6 @@ class Reader:
         except UnicodeDecodeError:
             raise PeerError("a text is not UTF-8") from None
 
-    def rest(self) -> bytes:
-        """Return all that is left."""
-        value = self._data[self._at :]
-        self._at = len(self._data)
-        return value
-
     def end(self) -> None:
         """Check that nothing is left."""
         if self._at != len(self._data):
@@ -129,6 +123,7 @@ class Number:
 
     number: int
     _layout: ClassVar = struct.Struct(">Q")
+    _least: ClassVar = 0
 
     def pack(self) -> bytes:
         """Return the payload."""
@@ -138,9 +133,11 @@ class Number:
     def unpack(cls, payload: bytes) -> Self:
         """Read a payload."""
         reader = Reader(payload)
-        message = cls(reader.u64())
+        number = reader.u64()
         reader.end()
-        return message
+        if number < cls._least:
+            raise PeerError(f"a {cls.__name__.lower()} of {number}")
+        return cls(number)
 
 
 T = TypeVar("T")

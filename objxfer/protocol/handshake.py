@@ -109,6 +109,9 @@ class Hello:
             key_id = fields.get(FieldNumber.KEY_ID, b"")
             if len(key_id) != (KEY_ID_SIZE if Mode(mode) is Mode.KEY else 0):
                 raise ProtocolMismatch("the hello is malformed")
+            trees = fields.get(FieldNumber.TREES, b"")
+            if trees not in (b"", b"\1"):
+                raise ProtocolMismatch("the hello is malformed")
             serializers = fields.get(FieldNumber.SERIALIZERS, b"").decode("ascii").split(",")
             return cls(
                 Role(role),
@@ -119,7 +122,7 @@ class Hello:
                 key_id=key_id,
                 serializers=tuple(filter(None, serializers)),
                 python=fields.get(FieldNumber.PYTHON, b"").decode("ascii"),
-                trees=fields.get(FieldNumber.TREES, b"") == b"\1",
+                trees=bool(trees),
                 versions=(low, high),
             )
         except (struct.error, ValueError):

@@ -202,9 +202,10 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Credit(Number):
-    """The opener of the item may send this many bytes more."""
+    """The opener of the item may send this many bytes more, at least one."""
 
     type: ClassVar = Type.CREDIT
+    _least: ClassVar = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,8 +345,6 @@ class Session:
         if isinstance(message, Data):
             state.data += len(message.payload)
         elif isinstance(message, Credit):
-            if not message.number:
-                raise PeerError("a credit of nothing")
             state.credit += message.number
         elif isinstance(message, Abort):
             # The answer: our side closes too, so the item is over for both.

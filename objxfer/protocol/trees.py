@@ -262,14 +262,11 @@ class Wanted:
         packed = bytearray()
         for verdict in self.verdicts:
             packed.append(verdict.answer)
-            match verdict.answer:
-                case Answer.UNCHANGED:
-                    packed += bytes16(verdict.stored_as)
-                case Answer.SKIPPED | Answer.REFUSED:
-                    packed.append(verdict.code)
-                    packed += bytes16(clip(verdict.reason))
-                case Answer.WANTED:
-                    pass
+            if verdict.answer is Answer.UNCHANGED:
+                packed += bytes16(verdict.stored_as)
+            elif verdict.answer is not Answer.WANTED:
+                packed.append(verdict.code)
+                packed += bytes16(clip(verdict.reason))
         return bytes(packed)
 
     @classmethod

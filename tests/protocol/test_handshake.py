@@ -108,6 +108,7 @@ def test_fields_that_are_not_known_are_skipped() -> None:
         pytest.param([(1, KEY_ID), (3, b"3"), (0x8003, b"4")], id="twice, once critical"),
         pytest.param([(1, KEY_ID), (2, b"r\xe4w")], id="serialisers not ascii"),
         pytest.param([(1, KEY_ID), (3, b"\xff")], id="python not ascii"),
+        pytest.param([(1, KEY_ID), (4, b"\0")], id="trees neither taken nor not"),
         pytest.param([(1, b"")], id="empty key id"),
         pytest.param([(1, KEY_ID + b"\0")], id="long key id"),
         pytest.param([(1, bytes(HELLO_LIMIT - FIXED_SIZE - 4))], id="huge key id"),

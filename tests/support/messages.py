@@ -155,7 +155,7 @@ messages: st.SearchStrategy[Spoken] = st.one_of(
     st.sampled_from((End(), Failure(), Flush(), Done(), Taken())),
     st.builds(Ping, u64),
     st.builds(Pong, u64),
-    st.builds(Credit, u64),
+    st.builds(Credit, st.integers(1, 2**64 - 1)),
     objects(),
     st.lists(objects(small=True), min_size=1).map(lambda some: Objects(tuple(some))),
     st.builds(
