@@ -10,7 +10,7 @@ import socket
 from typing import Final
 
 from objxfer.blocking.terms import Terms
-from objxfer.errors import AuthenticationError, ConnectionLost, ObjxferError
+from objxfer.errors import AuthenticationError, ConnectionLost, ObjxferError, ProtocolMismatch
 from objxfer.protocol.handshake import HELLO_LIMIT, Established, Role
 from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports.base import Transport
@@ -124,4 +124,7 @@ class Greeter:
                 f"{self.name} does not hold our key ({key_id})",
                 hint="compare the key ids both sides show",
             )
-        return type(error)(f"{self.name}: {error}", hint=error.hint, exit_code=error.exit_code)
+        hint = error.hint
+        if isinstance(error, ProtocolMismatch) and self._tls is None and not self.heard:
+            hint = hint or "it may be listening on tls://"
+        return type(error)(f"{self.name}: {error}", hint=hint, exit_code=error.exit_code)
