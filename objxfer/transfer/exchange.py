@@ -339,6 +339,9 @@ def _abort(error: BaseException) -> Abort:
     if isinstance(error, ObjxferError):
         code = ExitCode.PEER_NO_SPACE if isinstance(error, NoSpace) else error.exit_code
         return Abort(code, b"", str(error))
+    if not isinstance(error, Exception):
+        # Interrupted: not for anything about the item, and it may be tried again.
+        return Abort(ExitCode.CONNECTION_LOST, b"", "it was interrupted there")
     return Abort(ExitCode.FAILED, b"", f"{type(error).__name__} at the other side")
 
 
