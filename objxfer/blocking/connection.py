@@ -89,6 +89,7 @@ class Connection:
 
         Raises:
             NotSerializable: the serialiser cannot hold it exactly. Nothing was sent.
+            LimitExceeded: it is nested too deeply, or in too many buffers. Nothing was sent.
             RefusedByPeer: the peer does not accept the serialiser, and nothing was sent; or
                 it refused the object. The connection stays usable.
             Timeout: the peer was silent for too long; the connection is dead.
@@ -142,15 +143,15 @@ class Connection:
         """Send bytes as they are: ``send`` with the serialiser ``raw``."""
         self.send(data, serializer="raw")
 
-    def recv_bytes(self, timeout: float | None = None) -> bytes | bytearray:
-        """Receive the next object, which must be bytes.
+    def recv_bytes(self, timeout: float | None = None) -> bytes | bytearray | memoryview:
+        """Receive the next object, which must be bytes of the kind that was sent.
 
         Raises:
             TypeError: it is something else, which is lost then.
             ObjxferError: as ``recv``.
         """
         data = self.recv(timeout)
-        if not isinstance(data, bytes | bytearray):
+        if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"bytes were expected, and a {type(data).__name__} came")
         return data
 
@@ -339,12 +340,14 @@ class Connection:
     def _add(self, message: Object) -> None:
         """Put a small object into the open batch."""
         assert self._batch is not None
-        self._batch.append(message)
-        self._batch_size += len(message.content or b"") + _BATCH_OVERHEAD
-        if self._batch_size > _BATCH:
+        size = message.size + 8 * len(message.buffer_sizes) + _BATCH_OVERHEAD
+        if self._batch_size + size > _BATCH:
             self._send_batch()
+        self._batch.append(message)
+        self._batch_size += size
 
     def _send_batch(self) -> None:
+        assert self._batch is not None
         batch, self._batch, self._batch_size = self._batch, [], 0
         if batch:
             self._say(Objects(tuple(batch)))
@@ -358,4 +361,6 @@ class Connection:
             raise session.failure
         if self._pump.closed or (session.ended and item is None):
             raise ConnectionClosed("the connection is closed")
+        if self._batch:
+            self._send_batch()  # what was sent first arrives first
         return self._pump.perform(self._exchange.start(make, item=item, timeout=timeout))

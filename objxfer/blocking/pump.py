@@ -79,7 +79,7 @@ class Pump:
         if self._process is not _process:
             raise RuntimeError("a connection cannot be used across fork")
         deadline = None if timeout is None else time.monotonic() + timeout
-        exchange, session = self.exchange, self.exchange.session
+        exchange, session, looked = self.exchange, self.exchange.session, False
         while True:
             # A look at nothing costs as much as the little there is to do for a small object.
             idle = not (self._readable or self._held or session.queued or exchange.tasks)
@@ -91,8 +91,9 @@ class Pump:
             if self.closed:
                 raise ConnectionClosed("the connection is closed")
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if left is not None and left <= 0 and looked:
                 return False
+            looked = True
             if left is None or (again is not None and again < left):
                 left = again
             if self._leading:
@@ -238,7 +239,7 @@ class Pump:
         finally:
             self.lock.acquire()
             self._leading = False
-            self._readable = read
+            self._readable = read or session.stalled
             if self._followers:
                 self._changed.notify_all()
             if self.closed:
@@ -268,11 +269,14 @@ class Pump:
             if not moved or not exchange.tasks:
                 break
         if not exchange.awaiting:
+            if session.failure is not None:
+                self._write_last()
             return None
         again = exchange.tick(time.monotonic())
         if session.failure is not None:
             exchange.advance(time.monotonic())
-        if session.queued or self._held:
+            self._write_last()
+        elif session.queued or self._held:
             self._write()
         return again
 
@@ -341,7 +345,7 @@ class Pump:
         session = self.exchange.session
         if not session.peer_ended:
             self._dead(session.lost())
-        elif self.exchange.tasks:
+        elif self.exchange.tasks or session.owed:
             self._dead(ConnectionLost("the peer ended the connection in the middle of an item"))
 
     def _broken(self, error: Exception) -> None:

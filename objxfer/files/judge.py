@@ -158,6 +158,8 @@ class Judge:
         verdict = self.met(entry, folder, path.name, there)
         if verdict is not _WANTED or self._policy is IfExists.REPLACE:
             return verdict
+        if len(entry.path) + _LONGEST_SUFFIX > self._limits.path:
+            return refused("exists, and its path leaves no room for a number")
         for name in numbered(path.name, self._limits.name):
             there = look(folder, name)
             if there is None:

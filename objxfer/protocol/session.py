@@ -232,6 +232,14 @@ class Session:
     # --- being told things ---
 
     @property
+    def owed(self) -> bool:
+        """Whether the peer has yet to say something on an item."""
+        return any(
+            state.of(self._their_side(item)) is not State.CLOSED
+            for item, state in self._items.items()
+        )
+
+    @property
     def stalled(self) -> bool:
         """Whether there was no memory for what comes next; ``get_buffer`` asks again."""
         return self._incoming.stalled

@@ -172,8 +172,8 @@ class Exchange:
             if isinstance(message, (Object, Offer)):
                 self.inbox.append(event)
                 self.inbox_bytes += event.size
-                if session.live(item):
-                    self._waiting[item] = deque()
+                if not message.whole or session.live(item):
+                    self._waiting[item] = deque()  # it may be over, and all of it in `events`
                 continue
             if isinstance(message, Objects):
                 for one in message.objects:
@@ -285,6 +285,8 @@ class Exchange:
         session = self.session
         if isinstance(step, Send):
             message = step.message
+            if session.failure is not None:
+                raise session.failure
             if session.queued >= HIGH_WATER:
                 return False, None
             if task.item is None:
@@ -299,6 +301,8 @@ class Exchange:
                 event = task.mailbox.popleft()
                 self._grant(task, event)
                 return True, event.message
+            if step.wait and session.failure is not None:
+                raise session.failure
             return not step.wait, None
         if step.brief:
             return True, step.call()
@@ -329,6 +333,7 @@ class Exchange:
             return
         self._by_item.pop(item, None)
         if isinstance(error, PeerError):
+            self.session.give_up()
             self.fail(error)
         elif error is not None and self.session.failure is None:
             self.session.abort(item, _abort(error))

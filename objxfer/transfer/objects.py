@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Final
 
 from objxfer.errors import LimitExceeded, PeerError
 from objxfer.files.digest import NODE
@@ -18,15 +19,26 @@ from objxfer.transfer.steps import Port, Receive, Steps, receive, send
 
 Buffer = bytes | bytearray | memoryview
 
-_INLINE = CONTROL_LIMIT - 1024
+_INLINE: Final = CONTROL_LIMIT - 1024
 """Objects up to this size travel inside the message that opens them."""
+_MOST_BUFFERS: Final = (CONTROL_LIMIT - 64) // 8
+"""Their sizes, and the name of the serialiser, are in that message."""
+_LARGEST_HEAD: Final = 2**32 - 1
 
 
 def opening(
     serializer: str, head: Buffer, buffers: Sequence[Buffer], *, receipt_wanted: bool = False
 ) -> Object:
-    """Return the message that opens an object, all of it inside where it is small."""
+    """Return the message that opens an object, all of it inside where it is small.
+
+    Raises:
+        LimitExceeded: there is no message for an object of so many buffers, or such a head.
+    """
     sizes = tuple(map(len, buffers))
+    if len(sizes) > _MOST_BUFFERS:
+        raise LimitExceeded(f"an object has at most {_MOST_BUFFERS} buffers, not {len(sizes)}")
+    if len(head) > _LARGEST_HEAD:
+        raise LimitExceeded(f"the head of an object has under 4 GiB, not {len(head)} bytes")
     content = None
     if len(head) + sum(sizes) + 8 * len(sizes) <= _INLINE:
         content = b"".join((head, *buffers)) if buffers else bytes(head)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from objxfer.errors import ExitCode, LimitExceeded, PeerError
-from objxfer.files.digest import Buffer
+from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
 from objxfer.limits import MIB, Limits
@@ -239,6 +239,8 @@ class _TreeReceiver:
         tally, size = self._tally, 0
         tally.path, tally.path_done, tally.path_total = entry.path, 0, file.size
         while isinstance(message := (yield Receive()), Data):
+            if size % NODE:
+                raise PeerError("a file goes on behind its last node")
             size += len(message.payload)
             if size > file.size:
                 raise PeerError("a file is longer than it was said to be")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO, Final, Protocol
 
-from objxfer.errors import FileFailed, PeerError
+from objxfer.errors import FileFailed, LimitExceeded, PeerError
 from objxfer.files import scan
 from objxfer.files.digest import FileDigest, file_digest, node_digest
 from objxfer.files.entries import (
@@ -25,7 +25,8 @@ from objxfer.files.scan import Found, LeftOut
 from objxfer.files.source import SmallFile, SourceFile, read_small
 from objxfer.files.stream import SourceStream
 from objxfer.limits import KIB, MIB
-from objxfer.protocol.chunks import UNKNOWN
+from objxfer.protocol.chunks import OFFER_LIMIT, UNKNOWN
+from objxfer.protocol.fields import PATH_LIMIT
 from objxfer.protocol.messages import Data, Done
 from objxfer.protocol.trees import (
     Accept,
@@ -56,6 +57,8 @@ _AHEAD: Final = 4 * _BATCH
 """Entries that are announced and not sent yet."""
 _OWED: Final = 20_000
 """Files that are sent and not receipted yet."""
+
+_TOPS: Final = 2**16 - 1
 
 Path = str | bytes | PathLike[str] | PathLike[bytes]
 
@@ -132,6 +135,8 @@ def send_tree(
         return read_small(found.location, limit, delivery.clock(), follow=follows(found))
 
     tops = yield from run(lambda: scan.tops(paths))
+    if len(tops) > _TOPS or sum(len(top.name) + 2 for top in tops) > OFFER_LIMIT - PATH_LIMIT - 32:
+        raise LimitExceeded(f"{len(tops)} paths are too many at once", hint="send their folder")
     more = len(tops) - 1
     delivery.tally.name = shown(tops[0].name) + (f" and {more} more" if more else "")
     names = tuple(top.name for top in tops)

@@ -7,6 +7,7 @@ import pytest
 from objxfer.errors import Cancelled, ConnectionLost, ObjxferError, RefusedByPeer, Timeout
 from objxfer.limits import MIB, Limits
 from objxfer.protocol.messages import Object
+from objxfer.protocol.session import data
 from objxfer.transfer.objects import opening, send_object
 from objxfer.transfer.progress import Tally
 from support.simulator import Script, Simulator
@@ -183,6 +184,28 @@ def test_a_silent_peer_is_given_up_at_the_deadline(seed: int) -> None:
     simulator.run()
     assert isinstance(client.errors[0], Timeout)
     assert 30 <= simulator.now <= 32
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_end_in_the_middle_of_an_object_is_a_lost_connection(seed: int) -> None:
+    simulator = Simulator(seed)
+    simulator.greed = 4096
+    client, server = simulator.client, simulator.server
+
+    def stops_halfway() -> Script:
+        session = client.exchange.session
+        item = session.open(Object("raw", 1, (100_000,), False, None))
+        session.send(item, data(b"h"))
+        session.end()
+        yield lambda: not session.queued
+        client.transport.close()
+        client.at_end = True
+
+    client.run(stops_halfway())
+    server.run(server.receives(1))
+    simulator.run()
+    assert isinstance(server.errors[0], ConnectionLost)
+    assert not server.received
 
 
 @pytest.mark.long

@@ -211,7 +211,7 @@ class Party:
         session.queued = 0
         if not session.peer_ended:
             self.exchange.fail(session.lost())
-        elif self.exchange.tasks:
+        elif self.exchange.tasks or session.owed:
             self.exchange.fail(ConnectionLost("ended in the middle of an item"))
 
     def work(self, rng: random.Random) -> bool:
