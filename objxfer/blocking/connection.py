@@ -16,6 +16,7 @@ from objxfer.blocking.pump import Pump
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
+    LimitExceeded,
     NotAllowed,
     ObjxferError,
     RefusedByPeer,
@@ -25,7 +26,7 @@ from objxfer.protocol.messages import Object, Objects
 from objxfer.security.keyfiles import StrPath
 from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import SILENCE, Exchange
-from objxfer.transfer.objects import opening, send_object
+from objxfer.transfer.objects import fits, opening, send_object
 from objxfer.transfer.progress import Progress, Tally, shown
 from objxfer.transfer.report import OnEntry, Report
 from objxfer.transfer.sending import Delivery, send_stream, send_tree
@@ -63,6 +64,7 @@ class Connection:
         self._pump = Pump(greeter.transport, exchange)
         self._exchange = exchange
         self._inbox = Inbox(self._pump, greeter.terms)
+        self._largest = established.theirs.limits
         self._serializers: dict[str, AnySerializer] = {}
         self._batch: list[Object] | None = None
         self._batch_size = 0
@@ -89,7 +91,8 @@ class Connection:
 
         Raises:
             NotSerializable: the serialiser cannot hold it exactly. Nothing was sent.
-            LimitExceeded: it is nested too deeply, or in too many buffers. Nothing was sent.
+            LimitExceeded: it is nested too deeply, or larger than the receiver takes. Nothing
+                was sent.
             RefusedByPeer: the peer does not accept the serialiser, and nothing was sent; or
                 it refused the object. The connection stays usable.
             Timeout: the peer was silent for too long; the connection is dead.
@@ -99,6 +102,13 @@ class Connection:
         name = serializer or self._terms.serializer
         head, buffers = self._accepted(name).dump(obj)
         message = opening(name, head, buffers, receipt_wanted=wait)
+        if self._largest is not None and not fits(message, self._largest):
+            raise LimitExceeded(
+                f"an object of {message.size} bytes, {message.head_size} of them in its head, in"
+                f" {len(message.buffer_sizes)} buffers is more than the receiver takes"
+                f" ({self._largest.object}, {self._largest.head}, {self._largest.buffers})."
+                " Nothing was sent; the connection stays usable."
+            )
         if message.content is None or wait:
             tally = Tally(name="object")
             with shown(progress, tally), self._pump.lock:

@@ -12,7 +12,15 @@ from objxfer.blocking.places import Place
 from objxfer.errors import ExitCode, ObjxferError
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import NONCE_SIZE, PEER_ID_SIZE, Handshake, Hello, Mode, Role
+from objxfer.protocol.handshake import (
+    NONCE_SIZE,
+    PEER_ID_SIZE,
+    Handshake,
+    Hello,
+    Largest,
+    Mode,
+    Role,
+)
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring, as_keyring
 from objxfer.serializers import base
@@ -110,6 +118,11 @@ class Terms:
             serializers=self.accepts,
             python="{}.{}".format(*sys.version_info[:2]),
             trees=self.into is not None,
+            limits=Largest(
+                min(self.limits.head, 2**32 - 1),
+                min(self.limits.object, 2**64 - 1),
+                min(self.limits.buffers, 2**32 - 1),
+            ),
         )
         if keyring is None:
             return Handshake(hello, channel)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import AuthenticationError, ObjxferError, ProtocolMismatch
 from objxfer.protocol.chunks import VERSION
@@ -29,6 +29,7 @@ ANYBODY: Final = bytes(PEER_ID_SIZE)
 _NO_SECRET: Final = bytes(32)
 _FIXED: Final = struct.Struct(f">7sHBBBB{NONCE_SIZE}s{PEER_ID_SIZE}s{PEER_ID_SIZE}s")
 _START: Final = struct.Struct(">7sH")
+_LIMITS: Final = struct.Struct(">IQI")
 _CRITICAL: Final = 0x8000
 
 
@@ -53,6 +54,16 @@ class FieldNumber(IntEnum):
     SERIALIZERS = 2
     PYTHON = 3
     TREES = 4
+    LIMITS = 5
+
+
+class Largest(NamedTuple):
+    """The largest object that a side takes; told so that others can refuse to send more."""
+
+    head: int
+    object: int
+    """Head and buffers together."""
+    buffers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,8 @@ class Hello:
     """Its Python, as in ``3.11``."""
     trees: bool = False
     """Whether it takes files and folders."""
+    limits: Largest | None = None
+    """What it takes at the most; None where it does not say."""
     versions: tuple[int, int] = (VERSION, VERSION)
     """The lowest and highest version of the protocol it speaks."""
 
@@ -85,6 +98,7 @@ class Hello:
             FieldNumber.SERIALIZERS: ",".join(self.serializers).encode("ascii"),
             FieldNumber.PYTHON: self.python.encode("ascii"),
             FieldNumber.TREES: b"\1" if self.trees else b"",
+            FieldNumber.LIMITS: _LIMITS.pack(*self.limits) if self.limits else b"",
         }
         body = b"".join(
             struct.pack(">H", number) + bytes16(value) for number, value in fields.items() if value
@@ -112,6 +126,10 @@ class Hello:
             trees = fields.get(FieldNumber.TREES, b"")
             if trees not in (b"", b"\1"):
                 raise ProtocolMismatch("the hello is malformed")
+            packed = fields.get(FieldNumber.LIMITS)
+            limits = Largest(*_LIMITS.unpack(packed)) if packed else None
+            if limits is not None and not all(limits):
+                raise ProtocolMismatch("the hello is malformed")
             serializers = fields.get(FieldNumber.SERIALIZERS, b"").decode("ascii").split(",")
             return cls(
                 Role(role),
@@ -123,6 +141,7 @@ class Hello:
                 serializers=tuple(filter(None, serializers)),
                 python=fields.get(FieldNumber.PYTHON, b"").decode("ascii"),
                 trees=bool(trees),
+                limits=limits,
                 versions=(low, high),
             )
         except (struct.error, ValueError):

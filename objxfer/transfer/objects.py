@@ -11,6 +11,7 @@ from objxfer.errors import LimitExceeded, PeerError
 from objxfer.files.digest import NODE
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import CONTROL_LIMIT
+from objxfer.protocol.handshake import Largest
 from objxfer.protocol.messages import Data, Done, Object, Taken
 from objxfer.protocol.session import data
 from objxfer.transfer.buffers import memory
@@ -63,6 +64,15 @@ def check(message: Object, limits: Limits) -> None:
         raise LimitExceeded(
             f"{count} buffers of an object are over Limits.buffers, {limits.buffers}"
         )
+
+
+def fits(message: Object, largest: Largest) -> bool:
+    """Tell whether the peer takes an object of this size, by what its hello said."""
+    return (
+        message.head_size <= largest.head
+        and message.size <= largest.object
+        and len(message.buffer_sizes) <= largest.buffers
+    )
 
 
 def parts(message: Object, content: bytes) -> tuple[Buffer, list[memoryview]]:

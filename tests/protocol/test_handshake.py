@@ -17,6 +17,7 @@ from objxfer.protocol.handshake import (
     PEER_ID_SIZE,
     Handshake,
     Hello,
+    Largest,
     Mode,
     Role,
 )
@@ -53,6 +54,10 @@ def end_with(side: Handshake, data: bytes) -> bytes:
     st.lists(st.text("abcz09_", min_size=1, max_size=9), max_size=9),
     st.text("0123456789.", max_size=9),
     st.booleans(),
+    st.none()
+    | st.builds(
+        Largest, st.integers(1, 2**32 - 1), st.integers(1, 2**64 - 1), st.integers(1, 2**32 - 1)
+    ),
     st.tuples(st.integers(1, 9), st.integers(0, 9)),
 )
 def test_what_a_hello_says_is_heard(
@@ -64,6 +69,7 @@ def test_what_a_hello_says_is_heard(
     serializers: list[str],
     python: str,
     trees: bool,
+    limits: Largest | None,
     versions: tuple[int, int],
 ) -> None:
     said = Hello(
@@ -76,6 +82,7 @@ def test_what_a_hello_says_is_heard(
         tuple(serializers),
         python,
         trees,
+        limits,
         (versions[0], sum(versions)),
     )
     assert Hello.unpack(said.pack()) == said
@@ -109,6 +116,8 @@ def test_fields_that_are_not_known_are_skipped() -> None:
         pytest.param([(1, KEY_ID), (2, b"r\xe4w")], id="serialisers not ascii"),
         pytest.param([(1, KEY_ID), (3, b"\xff")], id="python not ascii"),
         pytest.param([(1, KEY_ID), (4, b"\0")], id="trees neither taken nor not"),
+        pytest.param([(1, KEY_ID), (5, bytes(16))], id="limits of zero"),
+        pytest.param([(1, KEY_ID), (5, bytes(15))], id="limits cut"),
         pytest.param([(1, b"")], id="empty key id"),
         pytest.param([(1, KEY_ID + b"\0")], id="long key id"),
         pytest.param([(1, bytes(HELLO_LIMIT - FIXED_SIZE - 4))], id="huge key id"),

@@ -21,6 +21,8 @@ from vectors.wire import (
     nonce,
     peer_id,
     u16,
+    u32,
+    u64,
 )
 
 
@@ -40,6 +42,7 @@ def hellos() -> Iterator[Case]:
             "serializers": ["raw", "text"],
             "python": "3.11",
             "trees": False,
+            "limits": None,
             "versions": [1, 1],
         }
         return said_in(**fields | changes)
@@ -53,6 +56,23 @@ def hellos() -> Iterator[Case]:
         "a hello of a side that takes trees",
         hello(CLIENT, fields=key_id + u16(4) + bytes16(b"\1")),
         heard(serializers=[], python="", trees=True),
+    )
+    limits = u32(1 << 24) + u64(1 << 30) + u32(4096)
+    yield case(
+        "limits",
+        "a hello of a side that says what it takes",
+        hello(CLIENT, fields=key_id + u16(5) + bytes16(limits)),
+        heard(serializers=[], python="", limits=[1 << 24, 1 << 30, 4096]),
+    )
+    yield case(
+        "limits-0",
+        "limits of zero",
+        hello(CLIENT, fields=key_id + u16(5) + bytes16(bytes(16))),
+    )
+    yield case(
+        "limits-cut",
+        "limits of 15 bytes",
+        hello(CLIENT, fields=key_id + u16(5) + bytes16(limits[:-1])),
     )
     yield case(
         "intended",
