@@ -30,7 +30,7 @@ def measure(listening, size, seconds):
 
 
 if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if sys.argv[1:] else 1.0
+    seconds = float(sys.argv[1]) if sys.argv[1:] else 0.3
     with socket.create_server(("127.0.0.1", 0)) as listening:
         for size in (16 << shift for shift in range(0, 17, 2)):
             sender = multiprocessing.Process(target=pour, args=[listening.getsockname()])

@@ -3,8 +3,8 @@
 python samples/tutorial_server.py          and, in another terminal,
 python samples/tutorial_client.py
 
-Its faults are marked [1] to [6]; docs/from-the-tutorial.md takes them one by one. Try it on this
-machine only: whoever can connect to it can run code here.
+Its faults are marked [1] to [7], as in docs/from-the-tutorial.md, which takes them one by one.
+Try it on this machine only: whoever can connect to it can run code here.
 """
 
 import pickle
@@ -17,15 +17,17 @@ HEADER = 10
 def receive(conn):
     size = int(conn.recv(HEADER))  # [1] may return fewer bytes than were asked for
     data = b""
-    while len(data) < size:  # [2] whatever size the sender has written there
-        data += conn.recv(16)  # [3] 16 bytes a call, [4] and b"" for ever once the sender is gone
-    return pickle.loads(data)  # [5] runs whatever the sender has put there
+    while len(data) < size:  # [6] whatever the sender has written there
+        # [2] may return some of the next message, too; [3] 16 bytes a call; [4] and once the
+        # sender is gone, nothing at all, for ever
+        data += conn.recv(16)
+    return pickle.loads(data)  # [7] runs whatever the sender has put there
 
 
 with socket.socket() as listening:
     listening.bind(("127.0.0.1", int(sys.argv[1]) if sys.argv[1:] else 7001))
     listening.listen()
     print("listening on port", listening.getsockname()[1], flush=True)
-    conn, _ = listening.accept()  # [6] whoever it is, for as long as it takes
+    conn, _ = listening.accept()  # [5] whoever comes, and for as long as it takes
     with conn:
         print(receive(conn))
