@@ -343,9 +343,7 @@ class Connection:
             raise session.failure
         if self._pump.closed or session.ended:
             raise ConnectionClosed("the connection is closed")
-        session.open(message)
-        self._pump.write()
-        self._pump.flush()
+        self._pump.say(message)
 
     def _add(self, message: Object) -> None:
         """Put a small object into the open batch."""

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
 from objxfer.limits import KIB
+from objxfer.protocol.messages import Object, Objects
 from objxfer.transfer.exchange import Exchange, Job, Task
 from objxfer.transports.base import Transport
 
@@ -57,7 +58,6 @@ class Pump:
         self._leading = False
         self._followers = 0
         self._readable = False
-        self._held = False
         self._at_end = False
         self._worker: ThreadPoolExecutor | None = None
         self._process = _process
@@ -76,14 +76,17 @@ class Pump:
         Raises:
             ObjxferError: the connection is dead, and it is not ready.
         """
-        if self._process is not _process:
-            raise RuntimeError("a connection cannot be used across fork")
+        self._check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
         exchange, session, looked = self.exchange, self.exchange.session, False
         while True:
             # A look at nothing costs as much as the little there is to do for a small object.
-            idle = not (self._readable or self._held or session.queued or exchange.tasks)
-            again = None if idle else self._pass()
+            idle = self.closed or not (self._readable or exchange.awaiting)
+            try:
+                again = None if idle else self._pass()
+            except BaseException:
+                self._torn()
+                raise
             if ready():
                 return True
             if session.failure is not None and not exchange.tasks:
@@ -114,6 +117,8 @@ class Pump:
             if not task.done:
                 task.throw(error)
                 self._give_up(task)
+            # What is still to be written is the caller's again, who may change it.
+            self.exchange.session.copy_queued()
             raise
         return result
 
@@ -124,15 +129,37 @@ class Pump:
             ObjxferError: the connection is dead.
         """
         session = self.exchange.session
-        mark = session.bytes_queued
-        if session.queued or self._held:
-            self.wait(lambda: session.bytes_out >= mark and not self._held)
+        exchange, mark = self.exchange, session.bytes_queued
+        if session.queued or exchange.held:
+            self.wait(lambda: session.bytes_out >= mark and not exchange.held)
 
     def write(self) -> None:
         """Write what can be written at once; call it with the lock held."""
-        self._write()
-        if self._leading and self.exchange.session.queued:
+        self._check_process()
+        try:
+            self._write()
+        except BaseException:
+            self._torn()
+            raise
+        if self._leading and self._unwritten:
             self.transport.wake()
+
+    def say(self, message: Object | Objects) -> None:
+        """Open an item that is whole with this; call it with the lock held.
+
+        Returns when it is written.
+
+        Raises:
+            ObjxferError: the connection is dead.
+        """
+        self._check_process()
+        try:
+            self.exchange.session.open(message)
+        except BaseException:
+            self._torn()
+            raise
+        self.write()
+        self.flush()
 
     def finish(self) -> None:
         """End the connection: say so, and let the peer take what was sent.
@@ -146,8 +173,8 @@ class Pump:
         try:
             if session.failure is None:
                 session.end()
-                if not self._drain(lambda: not session.queued and not self._held):
-                    raise Timeout("the peer did not take all that was sent")
+                if not self._drain(lambda: not self._unwritten):
+                    raise session.failure or Timeout("the peer did not take all that was sent")
                 self.transport.finish()
                 self._drain(lambda: self._at_end or session.peer_ended)
             else:
@@ -156,25 +183,47 @@ class Pump:
             if session.queued and not session.peer_ended:
                 raise
         finally:
-            self.abandon()
+            self._release()
 
     def give_up(self, *, at_once: bool) -> None:
         """End the connection saying that something is missing; call it with the lock held."""
         session = self.exchange.session
-        if self.closed or at_once or session.failure is not None:
+        if self.closed or at_once or session.failure is not None or self._in_child:
             self.abandon()
             return
         session.give_up()
         self.exchange.fail(ConnectionLost("the connection was given up"))
         self._write_last()
         self._linger()
-        self.abandon()
+        self._release()
 
     def abandon(self) -> None:
-        """Close at once, saying nothing; call it with the lock held."""
+        """Close at once, saying nothing; call it with the lock held.
+
+        Whoever waits gets ConnectionLost.
+        """
+        if not self.closed:
+            self.exchange.fail(ConnectionLost("the connection was closed"))
+            self._release()
+
+    # --- inside, always with the lock held ---
+
+    @property
+    def _in_child(self) -> bool:
+        return self._process is not _process
+
+    def _check_process(self) -> None:
+        if self._in_child:
+            raise RuntimeError("a connection cannot be used across fork")
+
+    @property
+    def _unwritten(self) -> bool:
+        return bool(self.exchange.session.queued or self.exchange.held)
+
+    def _release(self) -> None:
         if self.closed:
             return
-        if self.exchange.tasks:
+        if self.exchange.tasks and not self._in_child:  # whose parent still works on them
             self.exchange.fail(ConnectionLost("the connection was closed"))
             self._settle()
         self.closed = True
@@ -185,7 +234,9 @@ class Pump:
         if not self._leading:
             self.transport.close()
 
-    # --- inside, always with the lock held ---
+    def _torn(self) -> None:
+        """An interrupt struck while bytes moved: nobody knows how far they are."""
+        self.exchange.fail(ConnectionLost("interrupted in the middle of a chunk"))
 
     def _drain(self, through: Callable[[], bool]) -> bool:
         """Run the pump until ``through``, for so long as closing may take."""
@@ -199,6 +250,9 @@ class Pump:
         """Let the peer take our last words: bytes unread at the close would destroy them."""
         deadline = time.monotonic() + DRAIN
         scrap = memoryview(bytearray(64 * KIB))
+        while self._leading:  # only one may wait on the transport
+            self.transport.wake()
+            self._changed.wait(_STALL)
         try:
             self.transport.finish()
             while not self._at_end and (left := deadline - time.monotonic()) > 0:
@@ -246,7 +300,7 @@ class Pump:
                 self.transport.close()
 
     def _follow(self, timeout: float | None) -> None:
-        if self.exchange.session.queued or self.exchange.jobs:
+        if self._unwritten or self.exchange.jobs:
             self.transport.wake()
         self._followers += 1
         try:
@@ -263,7 +317,7 @@ class Pump:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
                     self._submit()
-            moved = self._write() if session.queued or self._held else False
+            moved = self._write() if self._unwritten else False
             if self._readable and self._read():
                 moved = True
             if not moved or not exchange.tasks:
@@ -276,14 +330,14 @@ class Pump:
         if session.failure is not None:
             exchange.advance(time.monotonic())
             self._write_last()
-        elif session.queued or self._held:
+        elif self._unwritten:
             self._write()
         return again
 
     def _write(self) -> bool:
         """Write while the transport takes anything; whether it took something."""
         session, moved = self.exchange.session, False
-        if (not session.queued and not self._held) or session.failure is not None:
+        if not self._unwritten or session.failure is not None:
             return False
         try:
             while session.outgoing:
@@ -292,7 +346,7 @@ class Pump:
                     break
                 session.sent(taken)
                 moved = True
-            self._held = not self.transport.flush()
+            self.exchange.held = not self.transport.flush()
         except (OSError, ConnectionLost) as error:
             self._broken(error)
         return moved

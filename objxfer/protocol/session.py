@@ -211,6 +211,10 @@ class Session:
             size -= len(first)
             outgoing.popleft()
 
+    def copy_queued(self) -> None:
+        """Copy what is ``outgoing``: the payload that was passed on may change from now on."""
+        self.outgoing = deque(map(bytes, self.outgoing))
+
     def _say(self, message: End | Ping | Pong | Failure) -> None:
         payload = message.pack()
         self._queue(message.type, 0, payload, payload_digest(message.type, payload))

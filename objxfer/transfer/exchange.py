@@ -117,6 +117,8 @@ class Exchange:
         self._waiting: dict[int, deque[Event]] = {}
         self.inbox_bytes = 0
         """What waits in the inbox, as it was on the wire; over ``Limits.inbox``, do not read."""
+        self.held = False
+        """Whether bytes that were taken off the session lie in the driver's transport."""
         self._heard_at = self._ticked_at = now
         self._chunks_heard = 0
         self._pings = 0
@@ -154,7 +156,7 @@ class Exchange:
     @property
     def awaiting(self) -> bool:
         """Whether the peer is waited for: an item is on its way, or bytes are not taken."""
-        return bool(self.tasks or self.session.queued)
+        return bool(self.tasks or self.session.queued or self.held)
 
     @property
     def full(self) -> bool:
@@ -207,7 +209,12 @@ class Exchange:
         self.inbox_bytes += event.size
 
     def advance(self, now: float) -> None:
-        """Resume every generator that can go on."""
+        """Resume every generator that can go on.
+
+        Raises:
+            BaseException: an interrupt of the thread that called; the connection must not be
+                used any more.
+        """
         for task in tuple(self.tasks):
             task.port.now = now
             task.port.written = self.session.bytes_out
@@ -266,7 +273,7 @@ class Exchange:
             elif step is not None:
                 try:
                     ready, answer = self._perform(task, step)
-                except BaseException as raised:  # noqa: BLE001 - the generator sees it where it asked
+                except Exception as raised:  # noqa: BLE001 - the generator sees it where it asked
                     ready, error = True, raised
                 if not ready:
                     return
@@ -277,8 +284,10 @@ class Exchange:
                     task._step = task._steps.send(answer)
             except StopIteration as stop:
                 self._finish(task, stop.value, None)
-            except BaseException as raised:  # noqa: BLE001 - the result of the task, and an abort
+            except BaseException as raised:
                 self._finish(task, None, raised)
+                if raised is not error and not isinstance(raised, Exception):
+                    raise  # an interrupt struck here: it is for the thread, not for the item
 
     def _perform(self, task: Task[Any], step: Send | Receive | Run) -> tuple[bool, Any]:
         """Try a step: whether it is through, and its answer."""
