@@ -174,7 +174,9 @@ class Pump:
             if session.failure is None:
                 session.end()
                 if not self._drain(lambda: not self._unwritten):
-                    raise session.failure or Timeout("the peer did not take all that was sent")
+                    raise self.exchange.session.failure or Timeout(
+                        "the peer did not take all that was sent"
+                    )
                 self.transport.finish()
                 self._drain(lambda: self._at_end or session.peer_ended)
             else:
