@@ -389,6 +389,10 @@ def test_what_is_over_a_limit_of_the_receiver(
 ) -> None:
     accepts = ["raw", "json", "msgpack", "parts_of_tests"]
     with connected(accepts=accepts, there={"limits": limits}) as pair:
+        with pytest.raises(LimitExceeded, match="Nothing was sent"):
+            pair[0].send(obj, serializer=serializer)
+        assert_usable(pair)
+        pair[0]._largest = None  # a sender that does not mind what it was told
         told, heard = refusal_of(pair, obj, serializer)
         assert isinstance(heard, LimitExceeded)
         assert what in str(heard)
