@@ -369,6 +369,7 @@ class _Sender:
             size += len(piece.payload)
             tally.bytes_done += len(piece.payload)
             tally.path_done = size
+            yield from self._listen(wait=False)  # receipts for what went before
 
     def _read_piece(self, source: Source, buffer: memoryview) -> Steps[Data | None]:
         """Read the next node; None at the end."""
