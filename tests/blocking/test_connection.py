@@ -210,11 +210,10 @@ def test_a_large_object_that_is_late_goes_on_with_the_next_recv(ends: Pair) -> N
     contents = bytes(range(256)) * (128 * 1024)
     sending = begin(client.send, contents, serializer="raw")
     assert server.poll(PATIENCE)
-    late = 0
-    while True:
+    received, late = None, 0
+    while received is None:
         try:
             received = server.recv(0)
-            break
         except Timeout:
             late += 1
             server.poll(0.001)

@@ -1,0 +1,258 @@
+"""How a connection ends, and what both sides know then."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from objxfer.blocking import pump
+from objxfer.errors import ConnectionClosed, ConnectionLost, Timeout
+from objxfer.transfer.exchange import HIGH_WATER
+from support.connected import PATIENCE, Pair, begin, connected
+from support.inbox import descriptors
+
+LARGE = 3 * 1024 * 1024 + 5
+
+
+def close_both(pair: Pair) -> None:
+    for closing in [begin(end.close) for end in pair]:
+        closing.result(PATIENCE)
+
+
+def test_closed_by_both_at_once(ends: Pair) -> None:
+    close_both(ends)
+    for end in ends:
+        assert end.closed
+        end.close()
+        end.abandon()
+
+
+def test_nothing_is_left_open(scheme: str) -> None:
+    with connected(scheme) as pair:
+        close_both(pair)
+    before = descriptors()
+    with connected(scheme) as pair:
+        close_both(pair)
+    with connected(scheme) as pair:
+        pair[0].abandon()
+        with pytest.raises(ConnectionLost):
+            pair[1].recv(PATIENCE)
+        pair[1].close()
+    assert descriptors() == before
+
+
+def test_what_was_sent_before_the_close_arrives(ends: Pair) -> None:
+    client, server = ends
+    client.send(1)
+    client.send(b"x" * 70_000)
+    closing = begin(client.close)
+    assert server.recv(PATIENCE) == 1
+    assert server.recv(PATIENCE) == b"x" * 70_000
+    with pytest.raises(ConnectionClosed) as raised:
+        server.recv(PATIENCE)
+    assert not isinstance(raised.value, ConnectionLost)
+    server.close()
+    closing.result(PATIENCE)
+
+
+def test_close_with_unread_input(ends: Pair) -> None:
+    client, server = ends
+    for _ in range(20):
+        server.send(b"never read" * 5000)
+    client.send("the last word")
+    closing = begin(client.close)
+    assert list(server) == ["the last word"]
+    server.close()
+    closing.result(PATIENCE)
+
+
+def test_close_while_the_peer_sends_more_than_is_read(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "DRAIN", 0.2)
+    client, server = ends
+    sending = begin(server.send, b"x" * (40 * LARGE))
+    assert client.poll(PATIENCE)
+    client.send("the last word")
+    client.close()
+    with pytest.raises(ConnectionLost):
+        sending.result(PATIENCE)
+
+
+def test_the_peer_answers_after_the_end(ends: Pair) -> None:
+    """An end is of one direction: the other goes on until its own."""
+    client, server = ends
+    closing = begin(client.close)
+    with pytest.raises(ConnectionClosed):
+        server.recv(PATIENCE)
+    server.close()
+    closing.result(PATIENCE)
+
+
+def test_close_does_not_wait_for_ever(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "DRAIN", 0.05)
+    client, _ = ends
+    client.send(1)
+    client.close()
+    assert client.closed
+
+
+def test_close_of_what_the_peer_does_not_take(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "DRAIN", 0.05)
+    client, _ = ends
+    with socket.socket(fileno=os.dup(client.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    filling = begin(client.send, b"x" * (40 * LARGE))
+    while client._exchange.session.queued < HIGH_WATER:
+        assert not filling.done()
+    with pytest.raises(Timeout, match="did not take all"):
+        client.close()
+    assert client.closed
+    with pytest.raises(ConnectionLost):
+        filling.result(PATIENCE)
+
+
+def test_close_of_what_is_cut(ends: Pair) -> None:
+    client, server = ends
+    server.abandon()
+    with pytest.raises(ConnectionLost):
+        client.recv(PATIENCE)
+    client.close()
+    assert client.closed
+
+
+def test_an_error_in_the_block_is_a_lost_connection_there(ends: Pair) -> None:
+    client, server = ends
+    client.send(1)
+    assert server.recv(PATIENCE) == 1
+    receiving = begin(server.recv)
+
+    def leave() -> None:
+        with client:
+            raise LookupError
+
+    leaving = begin(leave)
+    with pytest.raises(ConnectionLost, match="gave the connection up"):
+        receiving.result(PATIENCE)
+    server.close()
+    with pytest.raises(LookupError):
+        leaving.result(PATIENCE)
+    assert client.closed
+
+
+def test_an_interrupt_in_the_block_is_a_lost_connection_there(ends: Pair) -> None:
+    client, server = ends
+    with pytest.raises(KeyboardInterrupt), client:
+        raise KeyboardInterrupt
+    assert client.closed
+    with pytest.raises(ConnectionLost):
+        server.recv(PATIENCE)
+
+
+def test_the_end_of_the_block_is_the_end(ends: Pair) -> None:
+    client, server = ends
+    hearing = begin(lambda: list(server))
+
+    def speak() -> None:
+        with client:
+            client.send(1)
+
+    speaking = begin(speak)
+    assert hearing.result(PATIENCE) == [1]
+    server.close()
+    speaking.result(PATIENCE)
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_use_after_close(ends: Pair, abandoned: bool) -> None:
+    client, _ = ends
+    if abandoned:
+        client.abandon()
+    else:
+        close_both(ends)
+    for use in (
+        lambda: client.send(1),
+        lambda: client.send(b"x" * LARGE),
+        lambda: client.send(1, wait=True),
+        lambda: client.recv(),
+        lambda: client.recv(0),
+        lambda: client.push("/etc/hostname"),
+        lambda: client.send_bytes(b""),
+        lambda: next(iter(client)) if abandoned else client.recv_bytes(),
+    ):
+        with pytest.raises(ConnectionClosed, match=r"closed|ended"):
+            use()
+    assert client.poll()
+    with pytest.raises(OSError, match="closed"):
+        client.fileno()
+
+
+def test_cut_in_the_middle_of_an_object(ends: Pair) -> None:
+    client, server = ends
+    sending = begin(client.send, b"x" * (40 * LARGE))
+    assert server.poll(PATIENCE)
+    receiving = begin(server.recv)
+    while not server._exchange.tasks:
+        assert not receiving.done()
+    client.abandon()
+    with pytest.raises(ConnectionLost):
+        receiving.result(PATIENCE)
+    with pytest.raises(ConnectionLost):
+        sending.result(PATIENCE)
+
+
+def test_cut_in_the_middle_of_an_object_nobody_has_taken(ends: Pair) -> None:
+    client, server = ends
+    client.send("before")
+    begin(client.send, b"x" * (40 * LARGE))
+    with server._pump.lock:
+        server._pump.wait(lambda: server._exchange.session.bytes_in > LARGE, PATIENCE)
+    client.abandon()
+    with server._pump.lock, pytest.raises(ConnectionLost):
+        server._pump.wait(lambda: False, PATIENCE)
+    assert server.recv(PATIENCE) == "before"
+    with pytest.raises(ConnectionLost):
+        server.recv(PATIENCE)
+    with pytest.raises(ConnectionLost):
+        server.recv(PATIENCE)
+
+
+def test_whole_objects_before_a_cut_arrive(ends: Pair) -> None:
+    client, server = ends
+    begin(client.send, b"x" * LARGE, serializer="raw").result(PATIENCE)
+    client.send(2)
+    client.abandon()
+    assert server.recv(PATIENCE) == b"x" * LARGE
+    assert server.recv(PATIENCE) == 2
+    with pytest.raises(ConnectionLost):
+        server.recv(PATIENCE)
+
+
+def test_silence_of_the_peer_ends_a_send(ends: Pair) -> None:
+    client, _ = ends
+    with pytest.raises(Timeout, match="nothing was heard") as raised:
+        client.send(b"x" * (40 * LARGE), timeout=0.2)
+    assert raised.value.exit_code == 12
+    with pytest.raises(Timeout):
+        client.send(1)
+
+
+def test_silence_of_the_peer_ends_the_wait_for_a_receipt(ends: Pair) -> None:
+    client, _ = ends
+    with pytest.raises(Timeout):
+        client.send(1, wait=True, timeout=0.2)
+
+
+def test_a_peer_that_only_reads_lives(ends: Pair) -> None:
+    """It answers pings while it waits for something else."""
+    client, server = ends
+    waiting = begin(server.poll, PATIENCE)
+    sending = begin(client.send, 1, wait=True, timeout=0.3)
+    waiting.result(PATIENCE)
+    answering = begin(server._pump.lock.__enter__)  # the program there does something else
+    answering.result(PATIENCE)
+    server._pump.lock.release()
+    assert server.recv() == 1
+    sending.result(PATIENCE)
