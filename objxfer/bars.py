@@ -26,8 +26,8 @@ _PACE: Final = {
     _UNKNOWN: "[{elapsed}, {rate_fmt}]",
 }
 _CURRENT: Final = "  {desc}  {percentage:3.0f}%"
-_NARROW: Final = 79
-"""Columns of a terminal that does not say how many it has."""
+_ANY_TERMINAL: Final = 79, 24
+"""Columns and lines of one that does not say how many it has."""
 _NAME: Final = 40
 """Characters of a name at the most: the bar needs room too."""
 
@@ -158,16 +158,18 @@ def _new_bar(**options: Any) -> tqdm[Any]:
         monitor_interval = 0
 
     Bar.set_lock(threading.RLock())
-    # A terminal that does not know its width says 0, which tqdm would take at its word.
-    wide = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    # A terminal that does not know its size says 0, which tqdm would take at its word.
+    known = all(os.get_terminal_size(sys.stderr.fileno()))
+    columns, lines = (None, None) if known else _ANY_TERMINAL
     bar = Bar(
         file=sys.stderr,
         total=0,
         mininterval=0,
         miniters=0,
         delay=1,  # or it would be drawn here, and empty
-        ncols=None if wide else _NARROW,
-        dynamic_ncols=wide,
+        ncols=columns,
+        nrows=lines,
+        dynamic_ncols=known,
         **options,
     )
     bar.delay = 0

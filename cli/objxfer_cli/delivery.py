@@ -184,12 +184,12 @@ class Delivery:
     def _naming_peer(self, error: ObjxferError) -> ObjxferError:
         """Return an error that says of whom it speaks."""
         match error:
+            case ConnectionLost() | RefusedByPeer(exit_code=ExitCode.CONNECTION_LOST):
+                what = "lost the connection to"
             case RefusedByPeer():
                 what = "refused by"
             case NoSpace(exit_code=ExitCode.PEER_NO_SPACE):
                 what = "no space at"
-            case ConnectionLost():
-                what = "lost the connection to"
             case Timeout():
                 what = "gave up on"
             case _:

@@ -1,0 +1,89 @@
+"""The way in: help, version, and what is loaded for them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import objxfer
+from support.commands import Commands
+
+pytestmark = pytest.mark.timeout(60)
+
+HEAVY = (
+    "ssl",
+    "socket",
+    "blake3",
+    "msgpack",
+    "cryptography",
+    "tqdm",
+    "numpy",
+    "json",
+    "platformdirs",
+)
+COMMON = {"--help"}
+OPTIONS = {
+    "send": {
+        "--to",
+        "--name",
+        "--if-exists",
+        "--copy-links",
+        "--key",
+        "--insecure",
+        "--timeout",
+        "--json",
+        "-q",
+        "-v",
+    },
+    "receive": {
+        "--listen",
+        "--into",
+        "--stdout",
+        "--if-exists",
+        "--key",
+        "--insecure",
+        "--timeout",
+        "--json",
+        "-q",
+        "-v",
+    },
+    "serve": {"--listen", "--if-exists", "--key", "--insecure", "--json", "-q", "-v"},
+    "keygen": set(),
+    "demo": set(),
+}
+
+
+def test_version(commands: Commands) -> None:
+    assert commands.run("--version") == (0, f"objxfer {objxfer.__version__}\n", "")
+
+
+def test_version_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from objxfer_cli.main import run\n"
+        "from objxfer_cli.terminal import Terminal\n"
+        "assert run(Terminal(), ['--version']) == 0\n"
+        f"print(*sorted(set({HEAVY!r}) & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.splitlines()[1:] == [""]
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_each_command_has_its_options_and_no_others(commands: Commands, command: str) -> None:
+    shown = commands.run(command, "--help")
+    assert shown.code == 0
+    names = re.findall(r"^  (-[\w-]+)", shown.out, re.MULTILINE)
+    assert set(names) == OPTIONS[command] | COMMON
+
+
+def test_the_help_names_the_commands(commands: Commands) -> None:
+    shown = commands.run("--help")
+    assert shown.code == 0
+    section = shown.out.partition("Commands:\n")[2]
+    assert re.findall(r"^  (\w+)", section, re.MULTILINE) == list(OPTIONS)

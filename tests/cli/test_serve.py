@@ -1,0 +1,88 @@
+"""The inbox that stays."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from support.commands import Commands
+
+pytestmark = pytest.mark.timeout(60)
+
+TIME = r"\d\d:\d\d:\d\d"
+
+
+def test_a_line_for_each_delivery_and_each_refusal(commands: Commands) -> None:
+    for number in range(3):
+        commands.file(f"photos/{number}.jpg", bytes(1_000_000))
+    serving = commands.start("serve", "inbox", "--listen", "tls://127.0.0.1:0")
+    assert serving.err_line() == (
+        f"inbox {commands.inbox}: others may send here; nobody can read or delete"
+        " (existing files: rename)"
+    )
+    first = serving.err_line()
+    assert first.endswith(f", key {commands.key.id}")
+    url = first.removeprefix("listening on ").partition(",")[0]
+
+    assert commands.run("send", "photos", "--to", url).code == 0
+    line = serving.out_line()
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 photos: 3 files, 3\.00 MB in \d.* s", line)
+
+    commands.file("photos/3.jpg", bytes(400_000))
+    assert commands.run("send", "photos", "--to", url).code == 0
+    line = serving.out_line()
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 photos: 1 file, 400 kB in \d.* s, 3 unchanged", line)
+
+    commands.run("keygen", "other")
+    assert commands.run("send", "photos", "--to", url, "--key", "other").code == 13
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 refused: wrong key", serving.err_line())
+
+    serving.signal(signal.SIGTERM)
+    assert serving.finish() == (143, "", "objxfer: interrupted\n")
+
+
+def test_many_at_once(commands: Commands) -> None:
+    serving = commands.listen("serve", "inbox")
+    sending = []
+    for number in range(6):
+        commands.file(f"from-{number}/file", bytes(200_000))
+        sending.append(commands.start("send", f"from-{number}", "--to", serving.url))
+    assert [each.finish().code for each in sending] == [0] * 6
+    assert len(list(commands.inbox.glob("from-*/file"))) == 6
+
+
+def test_as_a_service_it_says_nothing_of_success(commands: Commands) -> None:
+    commands.file("documents/a.txt", b"new")
+    commands.file("inbox/laptop/documents/a.txt", b"older")
+    serving = commands.start(
+        "serve", "inbox", "--if-exists", "replace", "--listen", "tcp://127.0.0.1:0", "-q", "--json"
+    )
+    url = serving.out_line().partition('"url":"')[2].partition('"')[0]
+    sent = commands.run("send", "-q", "documents", "--to", f"{url}/laptop")
+    assert sent == (0, "", "")
+    assert (commands.inbox / "laptop/documents/a.txt").read_bytes() == b"new"
+    serving.signal(signal.SIGTERM)
+    ended = serving.finish()
+    assert ended.code == 143
+    assert ended.err == "objxfer: interrupted\n"
+
+
+def test_a_sender_that_is_cut_off_does_not_end_it(commands: Commands) -> None:
+    serving = commands.listen("serve", "inbox")
+    sending = commands.start("send", "-", "--to", serving.url)
+    sending.write(bytes(2_000_000))
+    while not list(commands.inbox.iterdir()):
+        assert sending.process.poll() is None
+    sending.process.kill()
+    assert "lost the connection to 127.0.0.1" in serving.err_line()
+    assert list(commands.inbox.iterdir()) == []
+    commands.file("after.txt")
+    assert commands.run("send", "after.txt", "--to", serving.url).code == 0
+
+
+def test_the_folder_must_exist(commands: Commands) -> None:
+    ended = commands.run("serve", "mnt")
+    assert ended.code == 2
+    assert "Directory 'mnt' does not exist" in ended.err
