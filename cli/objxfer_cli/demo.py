@@ -43,7 +43,7 @@ class Receiver(NamedTuple):
     """Reads the next line it says."""
 
 
-class NotAsItShouldBe(Exception):
+class NotAsItShouldBe(objxfer.ObjxferError):
     """What the demo found wrong."""
 
 
@@ -71,7 +71,7 @@ def demo(terminal: Terminal) -> int:
             ):
                 try:
                     outcome = show()
-                except (NotAsItShouldBe, objxfer.ObjxferError, OSError) as error:
+                except (objxfer.ObjxferError, OSError) as error:
                     failed = True
                     outcome = f"FAILED: {error}"
                 terminal.result(f" {title:<14} {outcome}")

@@ -50,6 +50,8 @@ def receive(
     folder = os.path.abspath(into or ".")
     place: Place = folder
     if stdout:
+        if sys.stdout is None:
+            raise click.UsageError("--stdout: there is no standard output")
         place = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - stays open
     key = options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
@@ -89,7 +91,7 @@ def _take(terminal: Terminal, connection: objxfer.Connection, timeout: float) ->
                 )
         except ObjxferError as error:
             if not delivery.begun:
-                terminal.visitor(f"{connection.peer} delivered nothing: {error}")
+                visitors.say_idle(terminal, connection.peer, error)
                 return None
             if report is None:
                 raise

@@ -48,6 +48,8 @@ def send(
     piped = _STANDARD_INPUT in paths
     if piped and len(paths) > 1:
         raise click.UsageError("- is standard input, and is sent alone")
+    if piped and sys.stdin is None:
+        raise click.UsageError("-: there is no standard input")
     if name is not None and not piped:
         raise click.UsageError("--name is for standard input; a file keeps its name")
     key = options.find_key(key_file, insecure=insecure)

@@ -80,7 +80,7 @@ class _Watcher(objxfer.Watcher):
         if incoming.begun:
             incoming.failed(error)
         else:
-            self._terminal.visitor(f"{_now()}{connection.peer} delivered nothing: {error}")
+            visitors.say_idle(self._terminal, connection.peer, error, when=_now())
 
 
 class _Incoming(Delivery):

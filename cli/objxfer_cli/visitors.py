@@ -19,6 +19,12 @@ def place(url: str, key_id: str | None) -> str:
     return f"listening on {url}, " + (f"key {key_id}" if key_id else "without a key")
 
 
+def say_idle(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
+    """Say that somebody came and delivered nothing; ``when`` goes in front."""
+    terminal.visitor(f"{when}{peer} delivered nothing: {error}")
+    failures.record(terminal, error, error.exit_code, str(error), peer=peer)
+
+
 def say_refused(
     terminal: Terminal, peer: str, error: ObjxferError, key_id: str | None, when: str = ""
 ) -> None:
