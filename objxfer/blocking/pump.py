@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Final, TypeVar
 
+from objxfer.blocking.link import Link
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
 from objxfer.limits import KIB
 from objxfer.protocol.messages import Object, Objects
@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 DRAIN: Final = 5.0
 """Seconds that closing waits for the peer to have taken what was sent."""
-_BUFFERS_A_WRITE: Final = 64
-_READS_A_PASS: Final = 32
 _STALL: Final = 0.02
 """Seconds between two looks for memory, while other connections hold all of it."""
 
@@ -57,8 +55,7 @@ class Pump:
         self._changed = threading.Condition(self.lock)
         self._leading = False
         self._followers = 0
-        self._readable = False
-        self._at_end = False
+        self._link = Link(transport, exchange)
         self._worker: ThreadPoolExecutor | None = None
         self._process = _process
         self.closed = False
@@ -81,7 +78,7 @@ class Pump:
         exchange, session, looked = self.exchange, self.exchange.session, False
         while True:
             # A look at nothing costs as much as the little there is to do for a small object.
-            idle = self.closed or not (self._readable or exchange.awaiting)
+            idle = self.closed or not (self._link.readable or exchange.awaiting)
             try:
                 again = None if idle else self._pass()
             except BaseException:
@@ -137,11 +134,11 @@ class Pump:
         """Write what can be written at once; call it with the lock held."""
         self._check_process()
         try:
-            self._write()
+            self._link.write()
         except BaseException:
             self._torn()
             raise
-        if self._leading and self._unwritten:
+        if self._leading and self._link.unwritten:
             self.transport.wake()
 
     def say(self, message: Object | Objects) -> None:
@@ -173,12 +170,12 @@ class Pump:
         try:
             if session.failure is None:
                 session.end()
-                if not self._drain(lambda: not self._unwritten):
+                if not self._drain(lambda: not self._link.unwritten):
                     raise self.exchange.session.failure or Timeout(
                         "the peer did not take all that was sent"
                     )
                 self.transport.finish()
-                self._drain(lambda: self._at_end or session.peer_ended)
+                self._drain(lambda: self._link.at_end or session.peer_ended)
             else:
                 self._linger()
         except ConnectionClosed:
@@ -195,7 +192,7 @@ class Pump:
             return
         session.give_up()
         self.exchange.fail(ConnectionLost("the connection was given up"))
-        self._write_last()
+        self._link.write_last()
         self._linger()
         self._release()
 
@@ -217,10 +214,6 @@ class Pump:
     def _check_process(self) -> None:
         if self._in_child:
             raise RuntimeError("a connection cannot be used across fork")
-
-    @property
-    def _unwritten(self) -> bool:
-        return bool(self.exchange.session.queued or self.exchange.held)
 
     def _release(self) -> None:
         if self.closed:
@@ -257,9 +250,9 @@ class Pump:
             self._changed.wait(_STALL)
         try:
             self.transport.finish()
-            while not self._at_end and (left := deadline - time.monotonic()) > 0:
+            while not self._link.at_end and (left := deadline - time.monotonic()) > 0:
                 size = self.transport.recv_into(scrap)
-                self._at_end = size == 0
+                self._link.at_end = size == 0
                 if size is None:
                     self.transport.wait(read=True, write=False, timeout=left)
         except (OSError, ObjxferError) as error:
@@ -284,7 +277,7 @@ class Pump:
     def _lead(self, timeout: float | None) -> None:
         exchange = self.exchange
         session = exchange.session
-        read = not self._at_end and not exchange.full
+        read = not self._link.at_end and not exchange.full
         if session.stalled:
             read, timeout = False, _STALL
         write = bool(session.queued) and session.failure is None
@@ -295,14 +288,14 @@ class Pump:
         finally:
             self.lock.acquire()
             self._leading = False
-            self._readable = read or session.stalled
+            self._link.readable = read or session.stalled
             if self._followers:
                 self._changed.notify_all()
             if self.closed:
                 self.transport.close()
 
     def _follow(self, timeout: float | None) -> None:
-        if self._unwritten or self.exchange.jobs:
+        if self._link.unwritten or self.exchange.jobs:
             self.transport.wake()
         self._followers += 1
         try:
@@ -319,115 +312,22 @@ class Pump:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
                     self._submit()
-            moved = self._write() if self._unwritten else False
-            if self._readable and self._read():
+            moved = self._link.write() if self._link.unwritten else False
+            if self._link.readable and self._link.read():
                 moved = True
             if not moved or not exchange.tasks:
                 break
         if not exchange.awaiting:
             if session.failure is not None:
-                self._write_last()
+                self._link.write_last()
             return None
         again = exchange.tick(time.monotonic())
         if session.failure is not None:
             exchange.advance(time.monotonic())
-            self._write_last()
-        elif self._unwritten:
-            self._write()
+            self._link.write_last()
+        elif self._link.unwritten:
+            self._link.write()
         return again
-
-    def _write(self) -> bool:
-        """Write while the transport takes anything; whether it took something."""
-        session, moved = self.exchange.session, False
-        if not self._unwritten or session.failure is not None:
-            return False
-        try:
-            while session.outgoing:
-                taken = self.transport.send(list(islice(session.outgoing, _BUFFERS_A_WRITE)))
-                if taken is None:
-                    break
-                session.sent(taken)
-                moved = True
-            self.exchange.held = not self.transport.flush()
-        except (OSError, ConnectionLost) as error:
-            self._broken(error)
-        return moved
-
-    def _write_last(self) -> None:
-        """Write what a dead session has left to say, as far as that goes at once."""
-        session = self.exchange.session
-        try:
-            while session.outgoing:
-                taken = self.transport.send(list(islice(session.outgoing, _BUFFERS_A_WRITE)))
-                if taken is None:
-                    return
-                session.sent(taken)
-            self.transport.flush()
-        except (OSError, ConnectionLost) as error:
-            log.debug("! the last words were not taken: %s", error)
-
-    def _read(self) -> bool:
-        """Read what is there, up to a bound; whether something came."""
-        exchange, session = self.exchange, self.exchange.session
-        moved = False
-        try:
-            for _ in range(_READS_A_PASS):
-                if exchange.full:
-                    break
-                buffer = session.get_buffer()
-                if buffer is None:
-                    break
-                size = self.transport.recv_into(buffer)
-                if size is None:
-                    self._readable = False
-                    break
-                if size == 0:
-                    self._ended()
-                    break
-                moved = True
-                session.received(size)
-                exchange.route()
-                if size < len(buffer):
-                    self._readable = False
-                    break
-        except ObjxferError as error:
-            self._dead(error)
-        except OSError as error:
-            self._broken(error)
-        return moved
-
-    def _ended(self) -> None:
-        self._at_end, self._readable = True, False
-        session = self.exchange.session
-        if not session.peer_ended:
-            self._dead(session.lost())
-        elif self.exchange.tasks or session.owed:
-            self._dead(ConnectionLost("the peer ended the connection in the middle of an item"))
-
-    def _broken(self, error: Exception) -> None:
-        """A read or write failed: first read the reason that may lie there."""
-        session = self.exchange.session
-        while not self._at_end and session.failure is None:
-            buffer = session.get_buffer()
-            try:
-                size = self.transport.recv_into(buffer) if buffer is not None else 0
-                if not size:
-                    break
-                session.received(size)
-                self.exchange.route()
-            except (ObjxferError, OSError):
-                break
-        self._at_end, self._readable = True, False
-        lost = ConnectionLost(f"the connection broke: {_reason(error)}")
-        lost.__cause__ = error
-        self._dead(session.failure or lost)
-
-    def _dead(self, error: ObjxferError) -> None:
-        log.info("! connection to %s: %s", self.transport.peer, error)
-        self.exchange.route()
-        self.exchange.fail(error)
-        self._write_last()
-        self.exchange.advance(time.monotonic())
 
     def _submit(self) -> None:
         jobs = self.exchange.jobs
@@ -441,7 +341,3 @@ class Pump:
         self.transport.wake()
         with self.lock:
             self._changed.notify_all()
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
