@@ -99,7 +99,10 @@ class Listener:
         return connection
 
     def close(self) -> None:
-        """Stop listening; whoever waits in ``accept`` gets ConnectionClosed."""
+        """Stop listening; whoever waits in ``accept`` gets ConnectionClosed.
+
+        Connections that nobody has accepted are cut.
+        """
         if self._closed:
             return
         self._closed = True
@@ -128,7 +131,7 @@ class Listener:
                         continue
                     if key.data is None:
                         self._take(key.fileobj)  # type: ignore[arg-type]  # we registered sockets
-                    else:
+                    elif id(key.data) in self._pending:  # it may have been dropped meanwhile
                         self._go_on(key.data)
                 self._drop_late()
         finally:
@@ -140,13 +143,14 @@ class Listener:
         return None
 
     def _take(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTS_AT_ONCE):
+        for taken in range(_ACCEPTS_AT_ONCE):
             try:
                 sock, _ = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS:
+                # Out of descriptors it says so also where nobody waits any more.
+                if error.errno in _OUT_OF_DESCRIPTORS and not taken:
                     self._make_room(listening)
                 return
             if len(self._pending) >= PENDING:
@@ -230,6 +234,9 @@ class Listener:
             sock.close()
         with contextlib.suppress(OSError):
             os.close(self._spare)
+        with contextlib.suppress(queue.Empty):
+            while (connection := self._accepted.get_nowait()) is not None:
+                connection.abandon()
         self._accepted.put(None)
 
 
