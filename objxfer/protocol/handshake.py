@@ -306,6 +306,7 @@ class Handshake:
         self._schedule = Schedule.derive(secret, self._transcript)
         if own.role is Role.CLIENT:
             return b""
+        self.last_words = b""  # they are said now
         return self._own_hello + prove(self._schedule.server_proof, self._transcript)
 
     def _finish(self, proof: bytes, early: bytes) -> bytes:

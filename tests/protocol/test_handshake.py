@@ -473,6 +473,14 @@ def test_the_intended_peer_answers() -> None:
     shake_hands(client(hello(Role.CLIENT, intended=other.own.peer_id)), other)
 
 
+def test_a_server_says_its_hello_once() -> None:
+    one, other = client(), server()
+    one.receive(other.receive(one.greeting()))
+    with pytest.raises(AuthenticationError):
+        other.receive(bytes(TAG_SIZE))
+    assert other.last_words == b""
+
+
 def test_a_server_that_malformed_hellos_reach_says_nothing() -> None:
     other = server()
     with pytest.raises(ProtocolMismatch):
