@@ -11,9 +11,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-Forge = Callable[[bytes], bytes | None]
-"""Returns what is passed on of what came; None cuts the connection."""
-Wrap = Callable[[socket.socket], socket.socket]
+Forge = Callable[[bytes], bytes]
+"""Returns what is passed on of what came, or raises ``Cut``."""
+
+
+class Cut(Exception):
+    """The connection is cut behind these bytes."""
+
+    def __init__(self, last: bytes) -> None:
+        super().__init__()
+        self.last = last
+
+
+def flipping(at: int, bit: int = 0) -> Forge:
+    """Flip one bit of the byte that comes behind ``at`` others."""
+    seen = 0
+
+    def forge(data: bytes) -> bytes:
+        nonlocal seen
+        start, seen = seen, seen + len(data)
+        if not start <= at < seen:
+            return data
+        forged = bytearray(data)
+        forged[at - start] ^= 1 << bit
+        return bytes(forged)
+
+    return forge
+
+
+def cutting(at: int) -> Forge:
+    """Cut the connection behind so many bytes."""
+    left = at
+
+    def forge(data: bytes) -> bytes:
+        nonlocal left
+        if len(data) > left:
+            raise Cut(data[:left])
+        left -= len(data)
+        return data
+
+    return forge
 
 
 class Legs(NamedTuple):
@@ -81,10 +118,11 @@ def _pass_on(
                     ready.unregister(source)
                     sink.shutdown(socket.SHUT_WR)
                     continue
-                forged = forge(data)
-                if forged is None:
+                try:
+                    sink.sendall(forge(data))
+                except Cut as cut:
+                    sink.sendall(cut.last)
                     return
-                sink.sendall(forged)
 
 
 def _read(source: socket.socket) -> bytes:
