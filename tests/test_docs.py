@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import socket
 import subprocess
@@ -25,11 +26,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 import objxfer
+from objxfer.files.digest import file_digest, written
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -345,3 +347,13 @@ def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     assert table
     for code, name in table:
         assert objxfer.ExitCode[name] == int(code)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 16, (1 << 20) + 1, 5_000_000])
+def test_the_lines_that_compute_a_digest_do(size: int) -> None:
+    page = PROJECT / "docs" / "exit-codes-and-json.md"
+    (lines,) = (block.text for block in blocks(page) if "blake3" in block.text)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    contents = random.Random(size).randbytes(size)
+    assert names["digest"](contents) == written(file_digest(contents))
