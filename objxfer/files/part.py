@@ -17,6 +17,7 @@ from objxfer.files.root import Folder, Root, can_flush
 from objxfer.limits import MIB
 
 _RESERVED_FROM: Final = 8 * MIB
+_LARGEST: Final = 2**63 - 1  # what the system takes as a size, and then refuses
 _TEMP: Final = (
     os.O_WRONLY
     | os.O_CREAT
@@ -143,7 +144,7 @@ class Part:
         size = self.entry.size
         if _RESERVED_FROM <= size < UNKNOWN_SIZE and hasattr(os, "posix_fallocate"):
             try:
-                os.posix_fallocate(self._fd, 0, size)
+                os.posix_fallocate(self._fd, 0, min(size, _LARGEST))
             except OSError as error:
                 if error.errno not in _UNKNOWN:
                     raise

@@ -515,6 +515,12 @@ class TestFailures:
         part.finish(len(contents), TIME, 0o600)
         assert sink.publish()[0][1].action is Action.RECEIVED
 
+    @pytest.mark.parametrize("size", [2**63 - 1, 2**63, 2**64 - 2])
+    def test_a_size_that_no_file_can_have_fails_that_file(self, sink: Sink, size: int) -> None:
+        part = sink.open(Entry(b"top/large", Kind.FILE, size))
+        assert part.failure is not None
+        assert sink.pack([file(b"top/small")])[0].action is Action.RECEIVED
+
     def test_writes_may_be_short(
         self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
