@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from objxfer.protocol.messages import Abort, Object
 from objxfer.security.keys import Key, Keyring
 from objxfer.transfer.steps import Steps, receive, send
 from support.byhand import delivers, file, offer, perform, simulate
+from support.commands import Commands
 from support.connected import PATIENCE, begin, connected
 
 WORDS = "\x1b[2J\x9b31m\u202egpj\r\n\x07end"
@@ -56,6 +58,26 @@ def test_names_that_are_refused_are_escaped_for_both(name: bytes, inbox: Path) -
     (problem,) = report.problems
     assert problem.reason.isprintable()
     assert problem.path == name, "it is data, and escaped where it is shown"
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_a_command_shows_nothing_that_acts_on_a_terminal(json: bool, tmp_path: Path) -> None:
+    names = [f"t/{WORDS}".encode(), "t/a\u202egpj.exe".encode(), b"t/\x9b31m", b"t/fine"]
+    with ExitStack() as exit_stack:
+        commands = Commands(tmp_path, exit_stack)
+        if json:
+            running = commands.listen_json("receive", "--into", "inbox")
+        else:
+            running = commands.receive()
+        with connect(running.url, key=commands.key) as client:
+            words = perform(client, delivers(offer(b"t"), *map(file, names)))
+        finished = running.finish()
+    assert [word.code for word in words] == [ExitCode.REFUSED, *[ExitCode.OK] * 3]
+    assert finished.code != ExitCode.OK
+    shown = finished.out + finished.err
+    assert "\\x1b[2J" in shown or "\\u001b[2J" in shown
+    for line in shown.splitlines():
+        assert line.isprintable()
 
 
 SECRET = bytes(range(100, 132))
