@@ -65,10 +65,7 @@ def test_a_command_shows_nothing_that_acts_on_a_terminal(json: bool, tmp_path: P
     names = [f"t/{WORDS}".encode(), "t/a\u202egpj.exe".encode(), b"t/\x9b31m", b"t/fine"]
     with ExitStack() as exit_stack:
         commands = Commands(tmp_path, exit_stack)
-        if json:
-            running = commands.listen_json("receive", "--into", "inbox")
-        else:
-            running = commands.receive()
+        running = commands.listen_json("receive", "--into", "inbox") if json else commands.receive()
         with connect(running.url, key=commands.key) as client:
             words = perform(client, delivers(offer(b"t"), *map(file, names)))
         finished = running.finish()
