@@ -234,8 +234,8 @@ class _TreeReceiver:
 
     def _take_file(self, taker: Taker, file: File) -> Steps[None]:
         entry = self._pop_wanted()
-        read = Entry(entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode)
-        part = yield from run(lambda: taker.open(read))
+        # As it was announced: for that much there is space, whatever is said of it now.
+        part = yield from run(lambda: taker.open(entry))
         tally, size = self._tally, 0
         tally.path, tally.path_done, tally.path_total = entry.path, 0, file.size
         while isinstance(message := (yield Receive()), Data):

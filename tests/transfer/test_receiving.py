@@ -99,3 +99,32 @@ def test_a_broken_rule_ends_the_connection(
     error = said(messages, tmp_path)
     assert isinstance(error, PeerError)
     assert what in str(error)
+
+
+def test_no_more_space_is_reserved_than_was_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+    monkeypatch.setattr("os.posix_fallocate", lambda _fd, _at, size: reserved.append(size))
+    simulator = Simulator(1, capacity=1 << 20)
+    simulator.greed = 1 << 20
+    client, server = simulator.client, simulator.server
+    session = client.exchange.session
+
+    def grows() -> Script:
+        item = session.open(OFFER)
+        seen = session.chunks_in
+        yield lambda: session.chunks_in > seen
+        session.send(item, Entries([file(b"t", 9)]))
+        session.send(item, File(2**40, 1, 0o600))
+        session.send(item, data(b"larger than nine"))
+        session.send(item, FileEnd(Fate.READ, 16))
+        session.send(item, Done())
+        yield lambda: not session.owed
+
+    client.run(grows())
+    server.run(server.takes(place(str(tmp_path), IfExists.RENAME, Limits()), []))
+    simulator.run()
+    assert not client.errors + server.errors
+    assert (tmp_path / "t").read_bytes() == b"larger than nine"
+    assert not reserved
