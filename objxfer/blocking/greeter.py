@@ -119,7 +119,7 @@ class Greeter:
     def _named(self, error: ObjxferError) -> ObjxferError:
         """Say of whom an error speaks, as a user would want to read it."""
         key_id = self.terms.key_id
-        if isinstance(error, AuthenticationError) and key_id and "key" in str(error):
+        if isinstance(error, AuthenticationError) and key_id and "hold our key" in str(error):
             return AuthenticationError(
                 f"{self.name} does not hold our key ({key_id})",
                 hint="compare the key ids both sides show",

@@ -125,6 +125,7 @@ class Link:
     def _dead(self, error: ObjxferError) -> None:
         log.info("! connection to %s: %s", self.transport.peer, error)
         self.exchange.route()
+        self.exchange.advance(time.monotonic())  # what arrived before it counts
         self.exchange.fail(error)
         self.write_last()
         self.exchange.advance(time.monotonic())

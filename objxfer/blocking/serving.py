@@ -14,6 +14,7 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import Listener, listen
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError
 from objxfer.files.entries import IfExists
+from objxfer.files.root import Root
 from objxfer.limits import Limits
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring
@@ -37,7 +38,7 @@ class Watcher:
         """A peer is let in and may begin its next delivery."""
 
     def progress(self, delivery: int) -> Progress | None:
-        """Return what shows this delivery on its way."""
+        """Return what shows this delivery on its way, if it comes."""
 
     def entry(self, delivery: int, entry: EntryReport) -> None:
         """Something has become of one entry."""
@@ -164,6 +165,7 @@ def serve(
         ObjxferError: the URL is none, or there is no key.
     """
     watcher = watcher or Watcher()
+    Root(folder).close()  # a mount that is missing is found out now
     listener = listen(
         url,
         key=key,

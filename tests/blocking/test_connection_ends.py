@@ -8,10 +8,12 @@ import socket
 import pytest
 
 from objxfer.blocking import pump
-from objxfer.errors import ConnectionClosed, ConnectionLost, Timeout
+from objxfer.errors import ConnectionClosed, ConnectionLost, IntegrityError, Timeout
+from objxfer.protocol.chunks import Type
 from objxfer.transfer.exchange import HIGH_WATER
 from support.connected import PATIENCE, Pair, begin, connected
 from support.inbox import descriptors
+from support.wire import Wire, listening
 
 LARGE = 3 * 1024 * 1024 + 5
 
@@ -228,6 +230,24 @@ def test_whole_objects_before_a_cut_arrive(ends: Pair) -> None:
     assert server.recv(PATIENCE) == 2
     with pytest.raises(ConnectionLost):
         server.recv(PATIENCE)
+
+
+@pytest.mark.parametrize("way", ["failure", "garbage", "nothing"])
+def test_a_receipt_before_the_end_counts(way: str) -> None:
+    with listening() as (listener, _), Wire(listener.url).shake() as wire:
+        server = listener.accept(PATIENCE)
+        sending = begin(server.send, 1, wait=True)
+        opening, _ = wire.hear()
+        said = wire.chunk(Type.TAKEN, opening.item)
+        if way != "nothing":
+            said += wire.chunk(Type.FAILURE, 0) if way == "failure" else bytes(100)
+        with server._pump.lock:  # so that it comes at once
+            wire.send(said)
+            wire.sock.shutdown(socket.SHUT_WR)
+        sending.result(PATIENCE)
+        with pytest.raises((ConnectionLost, IntegrityError)):
+            server.recv(PATIENCE)
+        server.abandon()
 
 
 def test_silence_of_the_peer_ends_a_send(ends: Pair) -> None:
