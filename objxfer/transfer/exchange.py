@@ -266,10 +266,9 @@ class Exchange:
             answer: Any = None
             error: BaseException | None = None
             step = task._step
-            if task._thrown is not None:
-                if task._job is not None and not task._job.finished:
-                    return
-                error, task._thrown, task._job = task._thrown, None, None
+            if task._thrown is not None and task._job is None:
+                # A job's result comes first: it may be something that must be closed.
+                error, task._thrown = task._thrown, None
             elif step is not None:
                 try:
                     ready, answer = self._perform(task, step)
