@@ -37,6 +37,8 @@ from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 _GROUP_FILES: Final = 200
 _GROUP_BYTES: Final = 64 * MIB
 _GROUP_SECONDS: Final = 2.0
+_AHEAD: Final = 16_384
+"""Files that may be announced and not sent yet: all of them are remembered."""
 
 POOL: Final = Pool()
 """Memory for what comes for the disk, of all connections of this process together."""
@@ -186,6 +188,8 @@ class _TreeReceiver:
         if kind < self._kind or any(entry.kind is not kind for entry in entries):
             raise PeerError("a tree is announced in the order files, links, folders")
         if kind is Kind.FILE:
+            if len(self._wanted) + len(entries) > _AHEAD:
+                raise LimitExceeded(f"more than {_AHEAD} files announced and not sent")
             verdicts = yield from run(lambda: taker.judge(entries))
             for entry, verdict in zip(entries, verdicts, strict=True):
                 if verdict.answer is Answer.WANTED:
