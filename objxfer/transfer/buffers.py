@@ -34,7 +34,7 @@ class Pool:
             except IndexError:
                 return None
             lease = _Lease(NODE)
-            lease.owner, lease.permit = self._permits, permit
+            lease.permit, lease.owner = permit, self._permits
         return memoryview(lease)[:size]
 
     def give(self, view: object) -> None:
@@ -44,11 +44,13 @@ class Pool:
 
 
 class _Lease(bytearray):
-    owner: deque[int]
+    # None while an interrupt may still strike between its making and the next line.
+    owner: deque[int] | None = None
     permit: int
 
     def __del__(self) -> None:
-        self.owner.append(self.permit)
+        if self.owner is not None:
+            self.owner.append(self.permit)
 
 
 class Ring:
