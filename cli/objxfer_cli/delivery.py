@@ -96,7 +96,7 @@ class Delivery:
             return ""
         total = self._tally.files_total
         of = f"{self._there:,} of {files(total)}" if total else files(self._there)
-        verb = "is" if self._there == 1 and not total else "are"
+        verb = "is" if (total or self._there) == 1 else "are"
         return f"; {of} {verb} there, none of them half-written"
 
     # --- JSON lines ---

@@ -326,7 +326,8 @@ def test_20_what_is_no_inbox(commands: Commands) -> None:
         ended = commands.run("send", "report.pdf", "--to", listener.url)
         assert isinstance(future.exception(PATIENCE), objxfer.ConnectionClosed)
     assert ended.code == 20
-    assert ended.err == "objxfer: error: refused by 127.0.0.1: this receiver takes no files\n"
+    assert ended.err.startswith("objxfer: error: refused by 127.0.0.1: ")
+    assert "receiver takes no files" in ended.err
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="needs a file system to fill")
