@@ -28,31 +28,16 @@ def place(into: Place, if_exists: IfExists, limits: Limits) -> OpenTaker:
             if len(offer.tops) > 1:
                 raise RefusedByPeer("this receiver takes a single file")
             return Outlet(into)
-        return _Delivery(into, offer, if_exists, limits)
-
-    return open_taker
-
-
-class _Delivery(Sink):
-    """A sink that holds the receiving folder open for one delivery."""
-
-    def __init__(self, into: StrPath, offer: Offer, if_exists: IfExists, limits: Limits) -> None:
-        self._closed = False
         root = Root(into)
         try:
             if offer.folder:
                 with root as above:
                     root = above.below(safe_path(offer.folder, limits))
-            super().__init__(
+            return Sink(
                 root, tops=offer.tops, if_exists=if_exists, asked=offer.if_exists, limits=limits
             )
         except BaseException:
             root.close()
             raise
 
-    def close(self) -> None:
-        """Remove what was not published, and let go of the folder; again does nothing."""
-        super().close()
-        if not self._closed:
-            self._closed = True
-            self._root.close()
+    return open_taker

@@ -50,7 +50,7 @@ class Judge:
         self._root = root
         self._tops = frozenset(tops)
         self._limits = limits
-        self._promised = 0
+        self._promised: dict[bytes, int] = {}
         allowed = asked is None or asked <= if_exists
         self._policy = (if_exists if asked is None else asked) if allowed else IfExists.FAIL
         self._refusal = (
@@ -105,7 +105,7 @@ class Judge:
                     verdict = _NO_SPACE
                 else:
                     room -= entry.size
-                    self._promised += entry.size
+                    self._promised[entry.path] = entry.size
             elif verdict.answer is Answer.UNCHANGED:
                 kept = True
             verdicts.append(verdict)
@@ -121,10 +121,9 @@ class Judge:
                 return refused(f"{shown(entry.path)}: {why(error)}", ExitCode.FAILED)
         return verdict
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, path: bytes) -> None:
         """Give back the space that was promised to an entry judged as wanted."""
-        if entry.size < UNKNOWN_SIZE:
-            self._promised = max(0, self._promised - entry.size)
+        self._promised.pop(path, None)
 
     def _room(self) -> int:
         """Return how many bytes may still be promised."""
@@ -135,7 +134,7 @@ class Judge:
         if not disk.f_blocks:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)
-        return disk.f_bavail * disk.f_frsize - reserve - self._promised
+        return disk.f_bavail * disk.f_frsize - reserve - sum(self._promised.values())
 
     def _on_file(self, entry: Entry, path: SafePath, missing: set[tuple[bytes, ...]]) -> Verdict:
         if path.folder in missing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import select
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -82,16 +84,38 @@ class Outlet:
         try:
             left = memoryview(data)
             while left:
-                taken = self._stream.write(left)
+                taken = self._offer(left)
                 left = left[taken:]
+                if not taken:
+                    self._wait()
         except OSError as error:
             raise FileFailed(f"the output takes no more: {why(error)}") from error
 
+    def _offer(self, data: memoryview) -> int:
+        """Return how much the stream took; 0 where it is one that does not wait, and is full."""
+        try:
+            return self._stream.write(data) or 0  # None, says a raw stream
+        except BlockingIOError as full:
+            return full.characters_written
+
     def _flush(self) -> None:
         try:
-            self._stream.flush()
+            while True:
+                try:
+                    return self._stream.flush()
+                except BlockingIOError:
+                    self._wait()
         except OSError as error:
             raise FileFailed(f"the output takes no more: {why(error)}") from error
+
+    def _wait(self) -> None:
+        """Wait until the stream may take more."""
+        room = select.poll()
+        try:
+            room.register(self._stream, select.POLLOUT)
+        except io.UnsupportedOperation as error:
+            raise FileFailed("the output is full, and does not tell when it is not") from error
+        room.poll()
 
     def finished(self, inflow: Inflow) -> None:
         """Take note of a file that is whole."""

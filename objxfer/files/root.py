@@ -132,7 +132,8 @@ class Root:
     def below(self, folder: SafePath) -> Root:
         """Return a ``Root`` of its own for a folder below this one, which is made if missing.
 
-        What is made gets the mode that the umask leaves, and is flushed before this returns.
+        What is made gets the mode that the umask leaves, and is flushed before this returns,
+        where the file system knows how.
 
         Raises:
             UnsafePath: something else than a folder is in the way.
@@ -146,6 +147,9 @@ class Root:
                 above, fd = fd, _step(folder.components, part, fd)
                 try:
                     os.fsync(above)
+                except OSError as error:
+                    if can_flush(error):
+                        raise
                 finally:
                     os.close(above)
         except BaseException as error:  # whatever it is, the descriptor must not leak
@@ -270,9 +274,9 @@ class Root:
         """
         self.touch(folder)
         if not folder._rooted:
-            folder._rooted = True
             for depth in range(len(folder.parts)):
                 self.touch(self._walk(folder.parts[:depth], create=False))
+            folder._rooted = True
 
     def flush(self) -> None:
         """Flush every folder that was touched; ``unflushed`` tells of those that failed."""

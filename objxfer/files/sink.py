@@ -41,8 +41,7 @@ class Sink:
     """Takes one delivery into a receiving folder. Not for use by two threads at once.
 
     No method raises an error of the disk or of a name: verdicts and receipts say it. The sink
-    owns what it has not published yet, and ``close`` removes that; the ``Root`` stays the
-    caller's, to be closed after it.
+    owns what it has not published yet, and ``close`` removes that; it also owns the ``Root``.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Sink:
         """Take what comes for ``root``.
 
         Args:
-            root: the receiving folder, or one below it.
+            root: the receiving folder, or one below it; ``close`` closes it.
             tops: the first components that entries may have: what was offered.
             if_exists: what this receiver allows where something different lies under a name.
             asked: what the sender asks for; a harsher one than ``if_exists`` is refused where
@@ -87,7 +86,7 @@ class Sink:
 
     def forgo(self, entry: Entry) -> None:
         """Hear that a file judged as wanted will not come after all."""
-        self._judge.settle(entry)
+        self._judge.settle(entry.path)
 
     def open(self, entry: Entry) -> Part:
         """Begin a file or stream that arrives piece by piece.
@@ -95,7 +94,7 @@ class Sink:
         Returns:
             Where it goes; if it could not be begun, its ``failure`` is set.
         """
-        self._judge.settle(entry)
+        self._judge.settle(entry.path)
         part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
@@ -168,10 +167,11 @@ class Sink:
         return self._flushed(receipts, entries)
 
     def close(self) -> None:
-        """Remove what was not published. Calling it again does nothing."""
+        """Remove what was not published, and close the root. Calling it again does nothing."""
         for part in self._parts:
             part.discard()
         self._parts.clear()
+        self._root.close()
 
     def _temp(self) -> bytes:
         self._temps += 1

@@ -13,7 +13,7 @@ from objxfer.files.judge import numbered
 from objxfer.files.root import Quirks
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
-from support.inbox import MakeSink
+from support.inbox import MakeSink, file
 
 NAME = b"top/a.txt"
 TIME = 10**18
@@ -265,6 +265,22 @@ class TestSpace:
         assert one(sink, second).code == ExitCode.PEER_NO_SPACE
         sink.forgo(first)
         assert one(sink, second).answer is Answer.WANTED
+
+    @pytest.mark.parametrize("announced", [400, 4])
+    def test_a_promise_ends_as_large_as_it_was_made(
+        self, sink: Sink, monkeypatch: pytest.MonkeyPatch, announced: int
+    ) -> None:
+        """However large the file is when it is read."""
+        disk = os.statvfs_result((1, 1, 1000, 1000, 1000, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(os, "fstatvfs", lambda _: disk)
+        coming, waiting, more, last = (
+            Entry(b"top/" + name, Kind.FILE, size)
+            for name, size in [(b"1", announced), (b"2", 400), (b"3", 591), (b"4", 590)]
+        )
+        assert all(verdict.answer is Answer.WANTED for verdict in sink.judge([coming, waiting]))
+        sink.pack([file(coming.path, bytes(50))])
+        assert one(sink, more).code == ExitCode.PEER_NO_SPACE
+        assert one(sink, last).answer is Answer.WANTED
 
     def test_streams_are_taken_without_a_promise(self, sink: Sink) -> None:
         stream = Entry(b"top/stream", Kind.FILE, UNKNOWN_SIZE)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ from support.inbox import descriptors
 
 def safe(path: str) -> SafePath:
     return safe_path(path.encode(), Limits())
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 class TestOpening:
@@ -200,6 +208,26 @@ class TestFlushing:
         assert error.errno == errno.EIO
         assert root.unflushed(b"a/file") is None
 
+    def test_a_chain_that_broke_is_taken_up_again(
+        self, root: Root, inbox: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (inbox / "a" / "b").mkdir(parents=True)
+        folder = root.folder(safe("a/b"), create=False)
+        root.hold(folder)
+        for number in range(200):  # so that "a" is not held open any more
+            root.folder(safe(f"folder{number}"), create=True)
+        root.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", failing(errno.EIO))
+            with pytest.raises(OSError, match="Input/output"):
+                root.touch_chain(folder)
+        flushed = []
+        monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_ino))
+        root.touch_chain(folder)
+        root.flush()
+        root.release(folder)
+        assert (inbox / "a").stat().st_ino in flushed
+
     def test_what_waits_for_a_flush_is_bounded(self, root: Root) -> None:
         before = descriptors()
         for number in range(300):
@@ -230,12 +258,17 @@ class TestBelow:
             root.below(safe("way/below"))
 
     def test_errors_of_the_disk_are_said(self, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fsync(fd: int) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "fsync", failing(errno.EIO))
         with pytest.raises(FileFailed, match="input/output error"):
             root.below(safe("new/deep"))
+
+    @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+    def test_one_that_cannot_be_flushed_is_used(
+        self, root: Root, inbox: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        monkeypatch.setattr(os, "fsync", failing(number))
+        root.below(safe("new/deep")).close()
+        assert (inbox / "new" / "deep").is_dir()
 
 
 class TestQuirks:
