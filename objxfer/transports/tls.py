@@ -274,13 +274,13 @@ def _slices(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
 
 
 def _failure(error: ssl.SSLError) -> ObjxferError:
-    if "ALERT" in error.reason:
+    if "ALERT" in (error.reason or ""):
         return ConnectionLost(f"the peer broke TLS off: {_reason(error)}")
     return IntegrityError(f"what arrived is no TLS of the peer's: {_reason(error)}")
 
 
 def _reason(error: ssl.SSLError) -> str:
-    return error.reason.lower().replace("_", " ")
+    return (error.reason or str(error)).lower().replace("_", " ")
 
 
 # --- contexts -------------------------------------------------------------------------------

@@ -205,6 +205,27 @@ def test_what_follows_the_handshake_at_once_is_read_without_waiting() -> None:
     assert receive(server) == b"hello"
 
 
+def test_openssl_need_not_give_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ssl.SSLError(1, "something ODD")
+    error.reason = None  # type: ignore[assignment]  # which the stub does not know of
+
+    class Failing:
+        def do_handshake(self) -> None:
+            raise error
+
+        def read(self, *_: object) -> int:
+            raise error
+
+    client, server, _, _ = tls_pair()
+    for transport in (client, server):
+        monkeypatch.setattr(transport, "_tls", Failing())
+        monkeypatch.setattr(transport, "_read", Failing().read)
+    with pytest.raises(ProtocolMismatch, match="something odd"):
+        client.handshake()
+    with pytest.raises(IntegrityError, match="something odd"):
+        receive(server)
+
+
 # --- the server's certificate ---------------------------------------------------------------
 
 
