@@ -9,7 +9,7 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
-from objxfer.errors import Timeout
+from objxfer.errors import CannotConnect, Timeout
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
@@ -71,13 +71,11 @@ def connect(
         insecure=insecure,
     )
     deadline = time.monotonic() + timeout
-    greeter = Greeter(
-        dial(target, deadline),
-        terms,
-        Role.CLIENT,
-        encrypted=target.encrypted,
-        name=target.address,
-    )
+    sock = dial(target, deadline)
+    try:
+        greeter = Greeter(sock, terms, Role.CLIENT, encrypted=target.encrypted, name=target.address)
+    except OSError as error:  # it was reset, and is closed
+        raise CannotConnect(f"{target.address} broke the connection off at once") from error
     try:
         while not greeter.step():
             left = deadline - time.monotonic()

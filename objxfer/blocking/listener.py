@@ -31,12 +31,13 @@ from objxfer.transports.addresses import bind, local_addresses
 from objxfer.transports.urls import Url
 
 PENDING: Final = 512
-"""Connections that are not authenticated yet, at the most."""
+"""Connections that are not authenticated yet, at the most; and that are, but not accepted."""
 HANDSHAKE_SECONDS: Final = 10.0
 """From the connection to its proof; the peer cannot change it."""
 _ACCEPTS_AT_ONCE: Final = 64
 _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE: Final = 0.1
+"""Seconds until the next try where not even a descriptor to turn somebody away is left."""
 
 OnRefused = Callable[[str, ObjxferError], None]
 """Told the address and the reason, in the listener's thread, for each that was not let in."""
@@ -75,9 +76,10 @@ class Listener:
             sock.settimeout(0)
             self._selector.register(sock, selectors.EVENT_READ)
         self._waker, self._woken = socket.socketpair()
-        self._woken.settimeout(0)
+        self._woken.settimeout(_PAUSE)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._short = False  # of descriptors; said once, until somebody is taken again
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="objxfer-listener", daemon=True)
         self._thread.start()
@@ -153,28 +155,45 @@ class Listener:
                 if error.errno in _OUT_OF_DESCRIPTORS and not taken:
                     self._make_room(listening)
                 return
+            self._short = False
             if len(self._pending) >= PENDING:
                 self._drop_oldest()
             try:
                 greeter = Greeter(sock, self._terms, Role.SERVER, encrypted=self._encrypted)
-            except OSError:
-                sock.close()  # it was reset before it was looked at
-                continue
-            self._pending[id(greeter)] = greeter, time.monotonic() + HANDSHAKE_SECONDS
-            self._selector.register(greeter.transport.fileno(), selectors.EVENT_READ, greeter)
-            self._go_on(greeter)
+                self._selector.register(sock, selectors.EVENT_READ, greeter)
+            except OSError as error:  # most often it was reset before it was looked at
+                log.info("! a connection broke off at once: %s", error)
+                sock.close()
+            except Exception:  # nothing that one peer brings about may shut all others out
+                log.exception("! a connection could not be taken")
+                sock.close()
+            else:
+                self._pending[id(greeter)] = greeter, time.monotonic() + HANDSHAKE_SECONDS
+                self._go_on(greeter)
 
     def _make_room(self, listening: socket.socket) -> None:
         """Out of descriptors: drop who waits longest without a word, or turn the newcomer away."""
         if self._pending:
             self._drop_oldest()
             return
-        os.close(self._spare)
-        with contextlib.suppress(OSError):
+        if not self._short:
+            self._short = True
+            log.warning("! out of descriptors: connections are turned away")
+        try:
+            self._turn_away(listening)
+        except OSError:
+            with contextlib.suppress(TimeoutError):
+                self._woken.recv(1)  # a pause that ``close`` ends
+
+    def _turn_away(self, listening: socket.socket) -> None:
+        """Take somebody in the place of the spare descriptor, which others may snatch."""
+        spare, self._spare = self._spare, -1
+        if spare >= 0:
+            os.close(spare)
+        try:
             listening.accept()[0].close()
-        with contextlib.suppress(OSError):
+        finally:
             self._spare = os.open(os.devnull, os.O_RDONLY)
-        log.warning("! out of descriptors: a connection was turned away")
 
     def _drop_oldest(self) -> None:
         """Drop the oldest that has not said a valid hello; never the newcomer."""
@@ -201,14 +220,19 @@ class Listener:
                     events |= selectors.EVENT_WRITE
                 self._selector.modify(greeter.transport.fileno(), events, greeter)
                 return
+            if self._accepted.qsize() >= PENDING:
+                raise ObjxferError("too many connections wait to be accepted")
+            scheme = "tls" if self._encrypted else "tcp"
+            connection = Connection(greeter, url=f"{scheme}://{greeter.transport.peer}")
         except ObjxferError as error:
             self._refuse(greeter, error)
-            return
-        self._forget(greeter)
-        scheme = "tls" if self._encrypted else "tcp"
-        connection = Connection(greeter, url=f"{scheme}://{greeter.transport.peer}")
-        log.info("= %s is authenticated", connection.peer)
-        self._accepted.put(connection)
+        except Exception:  # nothing that one peer brings about may shut all others out
+            log.exception("! the handshake with %s failed", greeter.transport.peer)
+            self._refuse(greeter, ObjxferError("the handshake failed; the log says why"))
+        else:
+            self._forget(greeter)
+            log.info("= %s is authenticated", connection.peer)
+            self._accepted.put(connection)
 
     def _refuse(self, greeter: Greeter, error: ObjxferError) -> None:
         self._forget(greeter)
@@ -232,7 +256,7 @@ class Listener:
         self._selector.close()
         for sock in (*self._sockets, self._waker, self._woken):
             sock.close()
-        with contextlib.suppress(OSError):
+        if self._spare >= 0:
             os.close(self._spare)
         with contextlib.suppress(queue.Empty):
             while (connection := self._accepted.get_nowait()) is not None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 import threading
 from queue import SimpleQueue
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 import objxfer
+from objxfer.blocking import connecting
 from objxfer.blocking import listener as listening_module
+from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.listener import Listener, listen
 from objxfer.errors import (
     AuthenticationError,
@@ -26,6 +29,8 @@ from objxfer.errors import (
     Timeout,
 )
 from objxfer.security.keys import Keyring
+from objxfer.transports.addresses import dial
+from objxfer.transports.urls import Url
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
 from support.inbox import descriptors
 from support.wire import Wire, listening
@@ -347,3 +352,84 @@ def test_out_of_descriptors() -> None:
         assert isinstance(refused.get(timeout=PATIENCE), Timeout)
         assert isinstance(refused.get(timeout=PATIENCE), ProtocolMismatch)
         assert_serves(listener)
+
+
+def test_not_even_a_descriptor_to_turn_somebody_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(listening_module, "_PAUSE", 0.01)
+    told = threading.Event()
+
+    class Telling(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            told.set()
+
+    telling = Telling(logging.WARNING)
+    log = logging.getLogger("objxfer")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as late:
+        with listening() as (listener, _):
+            assert_serves(listener)
+            log.addHandler(telling)
+            # Under the number of the spare one: once closed it cannot be had again.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                late.settimeout(PATIENCE)
+                late.connect(("127.0.0.1", int(listener.url.rpartition(":")[2])))
+                assert told.wait(PATIENCE)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                log.removeHandler(telling)
+            bystanders = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+            assert_serves(listener)
+        for fd in bystanders:
+            os.close(fd)  # they are still ours
+    assert caplog.text.count("out of descriptors") == 1
+
+
+@pytest.mark.parametrize("method", ["__init__", "step"])
+def test_a_fault_that_one_peer_finds_ends_it_alone(
+    scheme: str, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AttributeError("a fault of ours")
+
+    with listening(scheme) as (listener, _):
+        with monkeypatch.context() as faults:
+            faults.setattr(Greeter, method, fail)
+            with Wire(listener.url.replace("tls:", "tcp:")) as wire:
+                assert wire.rest() == b""
+        assert_serves(listener)
+    assert "a fault of ours" in caplog.text
+
+
+def test_more_than_may_wait_to_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening_module, "PENDING", 1)
+    with listening() as (listener, refused):
+        first = objxfer.connect(listener.url, key=KEY)
+        second = objxfer.connect(listener.url, key=KEY)
+        assert "wait to be accepted" in str(refused.get(timeout=PATIENCE))
+        with pytest.raises(ConnectionLost):
+            second.recv(PATIENCE)
+        listener.accept(PATIENCE).abandon()
+        assert_serves(listener)
+        for connection in (first, second):
+            connection.abandon()
+
+
+def test_who_breaks_off_at_once_cannot_be_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def dial_and_be_reset(target: Url, deadline: float) -> socket.socket:
+            sock = dial(target, deadline)
+            taken, _ = server.accept()
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            taken.close()
+            return sock
+
+        monkeypatch.setattr(connecting, "dial", dial_and_be_reset)
+        before = descriptors()
+        with pytest.raises(CannotConnect, match="broke the connection off"):
+            objxfer.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}", key=KEY)
+        assert descriptors() == before
