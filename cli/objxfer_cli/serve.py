@@ -82,6 +82,9 @@ class _Watcher(objxfer.Watcher):
         else:
             visitors.say_idle(self._terminal, connection.peer, error, when=_now())
 
+    def ended(self, delivery: int, connection: objxfer.Connection) -> None:
+        del self._deliveries[delivery]
+
 
 class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""

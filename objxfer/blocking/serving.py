@@ -8,11 +8,18 @@ import os
 import threading
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import Listener, listen
-from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError
+from objxfer.errors import (
+    ConnectionClosed,
+    ConnectionLost,
+    IntegrityError,
+    ObjxferError,
+    PeerError,
+    Timeout,
+)
 from objxfer.files.entries import IfExists
 from objxfer.files.root import Root
 from objxfer.limits import Limits
@@ -21,6 +28,9 @@ from objxfer.security.keys import Key, Keyring
 from objxfer.transfer.progress import Progress
 from objxfer.transfer.report import EntryReport, Report
 
+_DEADLY: Final = (ConnectionClosed, Timeout, IntegrityError, PeerError)
+"""What ``recv`` without a timeout raises once the connection is dead."""
+
 log = logging.getLogger("objxfer")
 
 
@@ -28,7 +38,8 @@ class Watcher:
     """Hears what a server does; override what is of interest.
 
     Its methods are called by the server's threads, several at once. A delivery's number is its
-    own for as long as the server runs. What they raise ends the delivery.
+    own for as long as the server runs: ``connected`` comes first, and one of ``delivered``,
+    ``failed`` and ``ended`` last. What they raise ends the connection.
     """
 
     def refused(self, peer: str, error: ObjxferError) -> None:
@@ -48,6 +59,9 @@ class Watcher:
 
     def failed(self, delivery: int, connection: Connection, error: ObjxferError) -> None:
         """A delivery, or the wait for one, has failed; what was receipted is there."""
+
+    def ended(self, delivery: int, connection: Connection) -> None:
+        """The peer has ended its connection, and this delivery does not come."""
 
 
 class Server:
@@ -108,9 +122,13 @@ class Server:
             thread = threading.Thread(
                 target=self._take, args=(connection,), name="objxfer-delivery", daemon=True
             )
-            with self._lock:
-                self._open[connection] = thread
-            thread.start()
+            try:
+                with self._lock:  # the thread takes it off again, and may be quick
+                    thread.start()
+                    self._open[connection] = thread
+            except RuntimeError as error:  # the system has no more threads for us
+                log.error("! the connection of %s is cut: %s", connection.peer, error)
+                connection.abandon()
 
     def _take(self, connection: Connection) -> None:
         """Take one delivery after the other until the peer ends the connection."""
@@ -120,18 +138,24 @@ class Server:
             with connection:
                 while True:
                     watcher.connected(delivery, connection)
-                    connection.poll(None)
-                    report = connection.recv(
-                        progress=watcher.progress(delivery),
-                        on_entry=partial(watcher.entry, delivery),
-                    )
-                    watcher.delivered(delivery, connection, report)
+                    try:
+                        connection.poll(None)
+                        report = connection.recv(
+                            progress=watcher.progress(delivery),
+                            on_entry=partial(watcher.entry, delivery),
+                        )
+                    except _DEADLY:
+                        raise
+                    except ObjxferError as error:  # of this delivery alone
+                        watcher.failed(delivery, connection, error)
+                    else:
+                        watcher.delivered(delivery, connection, report)
                     delivery = next(self._numbers)
         except ConnectionLost as error:
             watcher.failed(delivery, connection, error)
         except ConnectionClosed:
-            log.debug("= %s has ended its connection", connection.peer)
-        except ObjxferError as error:
+            watcher.ended(delivery, connection)
+        except _DEADLY as error:
             watcher.failed(delivery, connection, error)
         finally:
             with self._lock:

@@ -22,6 +22,7 @@ from objxfer.errors import (
     FileFailed,
     ObjxferError,
     RefusedByPeer,
+    UnsafePath,
 )
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.report import EntryReport, Report
@@ -53,6 +54,9 @@ class Hearing(Watcher, Progress):
 
     def failed(self, delivery: int, _: Connection, error: ObjxferError) -> None:
         self.heard.put(("failed", delivery, type(error)))
+
+    def ended(self, delivery: int, _: Connection) -> None:
+        self.heard.put(("ended", delivery))
 
     def begin(self, tally: Tally) -> None:
         self.heard.put(("begin",))
@@ -95,6 +99,7 @@ def test_a_delivery_as_the_watcher_hears_it(scheme: str, inbox: Path, tmp_path: 
                     ("delivered", delivery, 1),
                 ]
             assert watcher.next() == ("connected", 3, "127.0.0.1")
+        assert watcher.next() == ("ended", 3)
     assert watcher.heard.empty()
     assert (inbox / "file").read_bytes() == b"contents"
 
@@ -231,3 +236,45 @@ def test_a_watcher_that_raises_ends_the_delivery_alone(
                 connection.recv(PATIENCE)
         assert objxfer.push(tmp_path / "file", to=server.url, key=KEY).exit_code == ExitCode.OK
     assert len(unhandled) == 1
+
+
+def test_a_delivery_that_is_refused_does_not_end_the_connection(
+    scheme: str, inbox: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    watcher = Hearing()
+    with (
+        serving(inbox, scheme, watcher) as server,
+        objxfer.connect(server.url, key=KEY) as connection,
+    ):
+        with pytest.raises(RefusedByPeer):
+            connection.push(tmp_path / "file", into="../up")
+        assert connection.push(tmp_path / "file").exit_code == ExitCode.OK
+        heard = [watcher.next()]
+        while heard[-1][0] != "delivered":
+            heard.append(watcher.next())
+    assert ("failed", 1, UnsafePath) in heard
+    assert heard[-1] == ("delivered", 2, 1)
+    assert (inbox / "file").read_bytes() == b"contents"
+
+
+def test_no_thread_for_a_connection(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "objxfer-delivery":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with serving(inbox) as server:
+        with monkeypatch.context() as faults:
+            faults.setattr(threading.Thread, "start", fail)
+            cut = objxfer.connect(server.url, key=KEY)
+            with pytest.raises(ConnectionLost):
+                cut.recv(PATIENCE)
+            cut.abandon()
+        assert objxfer.push(tmp_path / "file", to=server.url, key=KEY).exit_code == ExitCode.OK
+    assert "can't start new thread" in caplog.text

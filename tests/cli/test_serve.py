@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
+from objxfer_cli.serve import _Watcher
+from objxfer_cli.terminal import Terminal
 from support.commands import Commands
+from support.connected import connected
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -86,3 +89,11 @@ def test_the_folder_must_exist(commands: Commands) -> None:
     ended = commands.run("serve", "mnt")
     assert ended.code == 2
     assert "Directory 'mnt' does not exist" in ended.err
+
+
+def test_nothing_is_kept_of_a_sender_that_has_gone() -> None:
+    watcher = _Watcher(Terminal(), None)
+    with connected() as (_, there):
+        watcher.connected(1, there)
+        watcher.ended(1, there)
+    assert watcher._deliveries == {}
