@@ -101,7 +101,7 @@ class Link:
         session = self.exchange.session
         if not session.peer_ended:
             self._dead(session.lost())
-        elif self.exchange.tasks or session.owed:
+        elif session.owed or any(task.item is None for task in self.exchange.tasks):
             self._dead(ConnectionLost("the peer ended the connection in the middle of an item"))
 
     def _broken(self, error: Exception) -> None:

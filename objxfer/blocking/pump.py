@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from objxfer.blocking.link import Link
@@ -174,8 +175,13 @@ class Pump:
                     raise self.exchange.session.failure or Timeout(
                         "the peer did not take all that was sent"
                     )
-                self.transport.finish()
-                self._drain(lambda: self._link.at_end or session.peer_ended)
+                with suppress(OSError, ConnectionLost):  # reading tells what there is to know
+                    self.transport.finish()
+                self._drain(lambda: self._link.at_end or session.peer_ended or self.exchange.full)
+                if self.exchange.full and not session.peer_ended:
+                    # Nobody makes room any more: what still comes is dropped, and not in silence.
+                    self.exchange.fail(ConnectionLost("closed with more to come than was received"))
+                    self._linger()
             else:
                 self._linger()
         except ConnectionClosed:
@@ -190,11 +196,13 @@ class Pump:
         if self.closed or at_once or session.failure is not None or self._in_child:
             self.abandon()
             return
-        session.give_up()
-        self.exchange.fail(ConnectionLost("the connection was given up"))
-        self._link.write_last()
-        self._linger()
-        self._release()
+        try:
+            session.give_up()
+            self.exchange.fail(ConnectionLost("the connection was given up"))
+            self._link.write_last()
+            self._linger()
+        finally:
+            self._release()
 
     def abandon(self) -> None:
         """Close at once, saying nothing; call it with the lock held.
@@ -232,6 +240,8 @@ class Pump:
     def _torn(self) -> None:
         """An interrupt struck while bytes moved: nobody knows how far they are."""
         self.exchange.fail(ConnectionLost("interrupted in the middle of a chunk"))
+        self._changed.notify_all()
+        self.transport.wake()
 
     def _drain(self, through: Callable[[], bool]) -> bool:
         """Run the pump until ``through``, for so long as closing may take."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import threading
+from pathlib import Path
 
 import pytest
 
 from objxfer.blocking import pump
 from objxfer.errors import ConnectionClosed, ConnectionLost, IntegrityError, Timeout
+from objxfer.files.digest import node_digest
+from objxfer.files.entries import Entry, Kind
+from objxfer.limits import Limits
 from objxfer.protocol.chunks import Type
+from objxfer.protocol.trees import Entries, Fate, Offer, Pack, Packed
 from objxfer.transfer.exchange import HIGH_WATER
 from support.connected import PATIENCE, Pair, begin, connected
 from support.inbox import descriptors
@@ -253,7 +260,7 @@ def test_a_receipt_before_the_end_counts(way: str) -> None:
 def test_silence_of_the_peer_ends_a_send(ends: Pair) -> None:
     client, _ = ends
     with pytest.raises(Timeout, match="nothing was heard") as raised:
-        client.send(b"x" * (40 * LARGE), timeout=0.2)
+        client.send(b"x" * (40 * LARGE), silence=0.2)
     assert raised.value.exit_code == 12
     with pytest.raises(Timeout):
         client.send(1)
@@ -262,7 +269,7 @@ def test_silence_of_the_peer_ends_a_send(ends: Pair) -> None:
 def test_silence_of_the_peer_ends_the_wait_for_a_receipt(ends: Pair) -> None:
     client, _ = ends
     with pytest.raises(Timeout):
-        client.send(1, wait=True, timeout=0.2)
+        client.send(1, wait=True, silence=0.2)
 
 
 def test_a_peer_that_only_reads_lives(ends: Pair) -> None:
@@ -276,3 +283,98 @@ def test_a_peer_that_only_reads_lives(ends: Pair) -> None:
     server._pump.lock.release()
     assert server.recv() == 1
     sending.result(PATIENCE)
+
+
+def test_close_with_a_full_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer's end is behind more than is taken: it is read all the same, and dropped."""
+    monkeypatch.setattr(pump, "DRAIN", PATIENCE)
+    with connected(here={"limits": Limits(inbox=1000)}) as (client, server):
+        for _ in range(100):
+            server.send(b"never read" * 500)
+        assert client.poll(PATIENCE)
+        closing = [begin(end.close) for end in (client, server)]
+        for one in closing:
+            one.result(PATIENCE / 2)
+        assert client.recv(0) == b"never read" * 500
+        with pytest.raises(ConnectionLost, match="more to come"):
+            list(client)
+
+
+def test_close_where_saying_so_fails(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = ends
+
+    def finish() -> None:
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(client._pump.transport, "finish", finish)
+    closing = begin(client.close)
+    server.close()
+    closing.result(PATIENCE)
+    assert client.closed
+
+
+def test_giving_up_that_is_interrupted_leaves_nothing_open(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = ends
+
+    def wait(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client._pump.transport, "wait", wait)
+    with pytest.raises(KeyboardInterrupt), client:
+        raise LookupError
+    assert client.closed
+    with pytest.raises(OSError, match="closed"):
+        client.fileno()
+
+
+def test_an_interrupt_of_one_thread_ends_the_wait_of_another(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = ends
+    receiving = begin(client.recv)
+    while not client._pump._leading:
+        assert not receiving.done()
+
+    def send(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client._pump.transport, "send", send)
+    with pytest.raises(KeyboardInterrupt):
+        client.send(1)
+    with pytest.raises(ConnectionLost, match="interrupted"):
+        receiving.result(PATIENCE)
+
+
+def test_what_came_whole_is_finished_behind_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer is through, and gone: what is left to do is ours alone."""
+    ended = threading.Event()
+    flush = os.fsync
+
+    def fsync(fd: int) -> None:
+        assert ended.wait(PATIENCE)
+        flush(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with listening(into=tmp_path) as (listener, _), Wire(listener.url).shake() as wire:
+        server = listener.accept(PATIENCE)
+        receiving = begin(server.recv)
+        offer = Offer((b"a",), b"", None, 1, 3)
+        wire.say(Type.OFFER, 1, offer.pack())
+        assert wire.hear()[0].type is Type.ACCEPT
+        wire.say(Type.ENTRIES, 1, Entries((Entry(b"a", Kind.FILE, 3),)).pack())
+        assert wire.hear()[0].type is Type.WANTED
+        wire.say(Type.PACK, 1, Pack((Packed(Fate.READ, 3, 0, 0o644),)).pack())
+        wire.say(Type.DATA, 1, b"abc", digest=node_digest(b"abc"))
+        wire.say(Type.DONE, 1)
+        wire.say(Type.END, 0)
+        wire.sock.shutdown(socket.SHUT_WR)
+        while not server._pump._link.at_end:
+            assert not receiving.done()
+        ended.set()
+        assert receiving.result(PATIENCE).exit_code == 0
+        assert (tmp_path / "a").read_bytes() == b"abc"
+        server.abandon()

@@ -211,7 +211,7 @@ class Party:
         session.queued = 0
         if not session.peer_ended:
             self.exchange.fail(session.lost())
-        elif self.exchange.tasks or session.owed:
+        elif session.owed or any(task.item is None for task in self.exchange.tasks):
             self.exchange.fail(ConnectionLost("ended in the middle of an item"))
 
     def work(self, rng: random.Random) -> bool:
