@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from objxfer.blocking.shortcuts import send as send
     from objxfer.blocking.waiting import wait as wait
     from objxfer.errors import AuthenticationError as AuthenticationError
-    from objxfer.errors import Cancelled as Cancelled
     from objxfer.errors import CannotConnect as CannotConnect
     from objxfer.errors import ConnectionClosed as ConnectionClosed
     from objxfer.errors import ConnectionLost as ConnectionLost
@@ -83,7 +82,6 @@ _HOMES: Final = {
 } | dict.fromkeys(
     (
         "AuthenticationError",
-        "Cancelled",
         "CannotConnect",
         "ConnectionClosed",
         "ConnectionLost",

@@ -19,8 +19,7 @@ The tree::
     ├── ReceiptMissing                   delivered perhaps, but not confirmed as durable
     ├── NotSerializable (TypeError)      the serialiser cannot hold this object exactly
     ├── NotAllowed                       a received object names a class that is not accepted
-    ├── KeyFileError                     the key file is absent, malformed or open to others
-    └── Cancelled                        the item was cancelled by this side
+    └── KeyFileError                     the key file is absent, malformed or open to others
 """
 
 from __future__ import annotations
@@ -187,7 +186,3 @@ class KeyFileError(ObjxferError):
     """The key file is absent, malformed, or open to others."""
 
     default_exit_code = ExitCode.USAGE
-
-
-class Cancelled(ObjxferError):
-    """This side cancelled the item; the connection stays usable."""

@@ -68,7 +68,7 @@ def send(
                     copy_links=copy_links,
                     progress=delivery,
                     on_entry=delivery.entry,
-                    timeout=timeout,
+                    silence=timeout,
                 )
         except ObjxferError:
             if report is None:

@@ -78,7 +78,7 @@ class Connection:
         serializer: str | None = None,
         progress: Progress | None = None,
         wait: bool = False,
-        timeout: float = SILENCE,
+        silence: float = SILENCE,
     ) -> None:
         """Send one object; returns when all of it is handed over to the system.
 
@@ -87,7 +87,8 @@ class Connection:
             serializer: by name; None is the one the connection was made with.
             progress: shows a large one on its way.
             wait: return only when the peer has loaded it and confirmed that.
-            timeout: seconds without a sign of life of the peer, while it is waited for.
+            silence: seconds without a sign of life of the peer that end a large object, or the
+                wait; a small one that is not waited for has 30.
 
         Raises:
             NotSerializable: the serialiser cannot hold it exactly. Nothing was sent.
@@ -112,7 +113,7 @@ class Connection:
         if message.content is None or wait:
             tally = Tally(name="object")
             with shown(progress, tally), self._pump.lock:
-                self._perform(lambda _: send_object(message, head, buffers, tally), timeout)
+                self._perform(lambda _: send_object(message, head, buffers, tally), silence)
         else:
             with self._pump.lock:
                 if self._batch is not None:
@@ -190,10 +191,12 @@ class Connection:
             self._batch = []
         try:
             yield
+        except BaseException:
             with self._pump.lock:
-                self._send_batch()
-        finally:
-            self._batch = None
+                self._batch = None
+            raise
+        with self._pump.lock:
+            self._send_batch(None)
 
     # --- files ---
 
@@ -207,7 +210,7 @@ class Connection:
         copy_links: bool = False,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
-        timeout: float = SILENCE,
+        silence: float = SILENCE,
     ) -> Report:
         """Deliver files and folders and wait for their receipts.
 
@@ -221,7 +224,7 @@ class Connection:
             copy_links: send what links point to.
             progress: shows the delivery on its way.
             on_entry: called with what became of each entry, in the thread that pushes.
-            timeout: seconds without a sign of life of the peer.
+            silence: seconds without a sign of life of the peer that end it.
 
         Returns:
             What became of it all; ``Report.exit_code`` is 0 only if every file is durable.
@@ -253,7 +256,7 @@ class Connection:
         session = self._exchange.session
         with shown(progress, tally), self._pump.lock:
             before = session.bytes_in + session.bytes_out
-            report = self._perform(steps, timeout)
+            report = self._perform(steps, silence)
             report.bytes_on_wire = session.bytes_in + session.bytes_out - before
             return report
 
@@ -338,37 +341,37 @@ class Connection:
 
     def _say(self, message: Object | Objects) -> None:
         """Send a message that is a whole item."""
+        self._check_open()
+        self._pump.say(message)
+
+    def _add(self, message: Object) -> None:
+        """Put a small object into the open batch; without one, send it."""
+        size = message.size + 8 * len(message.buffer_sizes) + _BATCH_OVERHEAD
+        # Each sending lets other threads in, which may fill the batch again or end it.
+        while self._batch and self._batch_size + size > _BATCH:
+            self._send_batch([])
+        if self._batch is None:
+            self._say(message)
+        else:
+            self._batch.append(message)
+            self._batch_size += size
+
+    def _send_batch(self, following: list[Object] | None) -> None:
+        """Send what the open batch holds; ``following`` is open, or not, from now on."""
+        batch, self._batch, self._batch_size = self._batch, following, 0
+        if batch:
+            self._say(Objects(tuple(batch)))
+
+    def _perform(self, make: Callable[[Port], Steps[T]], silence: float) -> T:
+        """Run an item of ours to its end; called with the lock held."""
+        self._check_open()
+        while self._batch:
+            self._send_batch([])  # what was sent first arrives first
+        return self._pump.perform(self._exchange.start(make, timeout=silence))
+
+    def _check_open(self) -> None:
         session = self._exchange.session
         if session.failure is not None:
             raise session.failure
         if self._pump.closed or session.ended:
             raise ConnectionClosed("the connection is closed")
-        self._pump.say(message)
-
-    def _add(self, message: Object) -> None:
-        """Put a small object into the open batch."""
-        assert self._batch is not None
-        size = message.size + 8 * len(message.buffer_sizes) + _BATCH_OVERHEAD
-        if self._batch_size + size > _BATCH:
-            self._send_batch()
-        self._batch.append(message)
-        self._batch_size += size
-
-    def _send_batch(self) -> None:
-        assert self._batch is not None
-        batch, self._batch, self._batch_size = self._batch, [], 0
-        if batch:
-            self._say(Objects(tuple(batch)))
-
-    def _perform(
-        self, make: Callable[[Port], Steps[T]], timeout: float, item: int | None = None
-    ) -> T:
-        """Run an item to its end; called with the lock held."""
-        session = self._exchange.session
-        if session.failure is not None:
-            raise session.failure
-        if self._pump.closed or (session.ended and item is None):
-            raise ConnectionClosed("the connection is closed")
-        if self._batch:
-            self._send_batch()  # what was sent first arrives first
-        return self._pump.perform(self._exchange.start(make, item=item, timeout=timeout))

@@ -38,7 +38,6 @@ class Terms:
     serializer: str
     accepts: tuple[str, ...]
     classes: tuple[str, ...] | None
-    timeout: float
     into: Place | None
     if_exists: IfExists
     limits: Limits
@@ -91,7 +90,6 @@ class Terms:
             serializer,
             tuple(accepts),
             None if classes is None else tuple(classes),
-            timeout,
             into,
             IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
             limits,

@@ -152,6 +152,20 @@ def totals(tops: Sequence[Top], *, copy_links: bool = False) -> tuple[int, int]:
     return files, size
 
 
+def known_totals(tops: Sequence[Top]) -> tuple[int, int] | None:
+    """Return how many files, and bytes in them, where that takes no walk: tops without a folder."""
+    size = 0
+    for top in tops:
+        try:
+            status = os.stat(top.location)
+        except OSError:
+            return None  # the scan says why
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        size += status.st_size
+    return len(tops), size
+
+
 def left_out(path: bytes, error: OSError) -> LeftOut:
     """Return what to say of a path that an operation here failed on."""
     if isinstance(error, FileNotFoundError):

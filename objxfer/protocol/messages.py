@@ -123,6 +123,8 @@ class Object(_Object):
         except UnicodeDecodeError:
             raise PeerError("a serialiser's name is not ASCII") from None
         sizes = struct.unpack_from(f">{count}Q", payload, at) if count else ()
+        if 0 in sizes:
+            raise PeerError("an object with an empty buffer")
         content = None
         if flags & _INLINE:
             content = payload[content_at:]

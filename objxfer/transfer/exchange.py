@@ -81,6 +81,8 @@ class Task(Generic[T]):
         self._error: BaseException | None = None
         self.mailbox: deque[Event] = deque()
         self.consumed = 0
+        self.uncredited = 0
+        """Bytes in the mailbox that needed no credit."""
 
     def throw(self, error: BaseException) -> None:
         """Have ``error`` raised in the generator, once a job of its is through."""
@@ -174,8 +176,8 @@ class Exchange:
             if isinstance(message, (Object, Offer)):
                 self.inbox.append(event)
                 self.inbox_bytes += event.size
-                if not message.whole or session.live(item):
-                    self._waiting[item] = deque()  # it may be over, and all of it in `events`
+                if not message.whole:
+                    self._waiting[item] = deque()
                 continue
             if isinstance(message, Objects):
                 for one in message.objects:
@@ -190,6 +192,15 @@ class Exchange:
                 task.throw(_aborted(message))
             elif not isinstance(message, Credit):
                 task.mailbox.append(event)
+                if message.type not in CREDITED:
+                    self._count(task, event)
+
+    def _count(self, task: Task[Any], event: Event) -> None:
+        """Hold what needs no credit to a bound: an honest peer only answers what it was sent."""
+        task.uncredited += event.size
+        if task.uncredited > self.limits.inbox and self.session.failure is None:
+            self.session.give_up()
+            self.fail(PeerError("more answers than there were questions"))
 
     def _keep(self, event: Event) -> None:
         """Keep a message of an item that nobody has taken from the inbox yet."""
@@ -250,8 +261,8 @@ class Exchange:
             self.fail(Timeout(reason))
             return 0.0
         third = timeout / 3
-        if silence >= third * (self._pings + 1) and session.queued < HIGH_WATER:
-            self._pings += 1
+        if silence >= third * (self._pings + 1):
+            self._pings += 1  # two at the most in one silence, so they may queue up
             session.ping(self._pings)
         return third * (self._pings + 1) - silence if self._pings < 2 else timeout - silence
 
@@ -324,6 +335,7 @@ class Exchange:
 
     def _grant(self, task: Task[Any], event: Event) -> None:
         if event.message.type not in CREDITED:
+            task.uncredited -= event.size
             return
         task.consumed += event.size
         assert task.item is not None

@@ -33,9 +33,12 @@ def opening(
     """Return the message that opens an object, all of it inside where it is small.
 
     Raises:
+        ValueError: a buffer is empty: a mistake of the serialiser.
         LimitExceeded: there is no message for an object of so many buffers, or such a head.
     """
     sizes = tuple(map(len, buffers))
+    if 0 in sizes:
+        raise ValueError(f"serialiser {serializer} made an empty buffer, which cannot be sent")
     if len(sizes) > _MOST_BUFFERS:
         raise LimitExceeded(f"an object has at most {_MOST_BUFFERS} buffers, not {len(sizes)}")
     if len(head) > _LARGEST_HEAD:
@@ -51,10 +54,7 @@ def check(message: Object, limits: Limits) -> None:
 
     Raises:
         LimitExceeded: it is too large; nothing was allocated for it.
-        PeerError: a size of zero where there must be something.
     """
-    if message.buffer_sizes and not all(message.buffer_sizes):
-        raise PeerError("an object with an empty buffer")
     count, head, size = len(message.buffer_sizes), message.head_size, message.size
     if head > limits.head:
         raise LimitExceeded(f"an object's head of {head} bytes is over Limits.head, {limits.head}")

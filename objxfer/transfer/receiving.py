@@ -16,6 +16,7 @@ from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
 from objxfer.limits import MIB, Limits
+from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.messages import Data, Done, Message
 from objxfer.protocol.trees import (
     Accept,
@@ -140,10 +141,13 @@ class _TreeReceiver:
         first = ascii(self._offer.tops[0].decode(errors="surrogateescape"))[1:-1]
         more = len(self._offer.tops) - 1
         self._tally.name = f"{first} and {more} more" if more else first
+        offer = self._offer
+        self._tally.files_total = None if offer.total_files == UNKNOWN else offer.total_files
+        self._tally.bytes_total = None if offer.total_bytes == UNKNOWN else offer.total_bytes
         self._port.land = lambda _at, size: POOL.lease(size)
         taker = yield from run(lambda: open_taker(self._offer))
         try:
-            yield from send(Accept(min(self._limits.entries, 2**32 - 1)))
+            yield from send(Accept(min(self._limits.entries, _AHEAD)))
             while not isinstance(message := (yield from self._next(taker)), Done):
                 yield from self._take(taker, message)
             if self._wanted:

@@ -134,7 +134,7 @@ def send_tree(
     def read(found: Found, limit: int) -> SmallFile | None:
         return read_small(found.location, limit, delivery.clock(), follow=follows(found))
 
-    tops = yield from run(lambda: scan.tops(paths))
+    tops, totals = yield from run(lambda: _look_at(paths))
     if len(tops) > _TOPS or sum(len(top.name) + 2 for top in tops) > OFFER_LIMIT - PATH_LIMIT - 32:
         raise LimitExceeded(f"{len(tops)} paths are too many at once", hint="send their folder")
     more = len(tops) - 1
@@ -142,7 +142,13 @@ def send_tree(
     names = tuple(top.name for top in tops)
     scanner = scan.scan(tops, copy_links=copy_links)
     sender = _Sender(port, delivery, names, scanner, read, open_source)
-    return (yield from sender.send(UNKNOWN))
+    return (yield from sender.send(*totals))
+
+
+def _look_at(paths: Sequence[Path]) -> tuple[list[scan.Top], tuple[int, int]]:
+    """Find what is to be sent, and its totals where they are known at once."""
+    tops = scan.tops(paths)
+    return tops, scan.known_totals(tops) or (UNKNOWN, UNKNOWN)
 
 
 def send_stream(port: Port, delivery: Delivery, stream: BinaryIO, *, name: bytes) -> Steps[Report]:
@@ -152,7 +158,7 @@ def send_stream(port: Port, delivery: Delivery, stream: BinaryIO, *, name: bytes
     delivery.tally.name = shown(name)
     scanner = iter([Found(entry, b"")])
     sender = _Sender(port, delivery, (name,), scanner, _never, lambda _: source)
-    return (yield from sender.send(1))
+    return (yield from sender.send(1, UNKNOWN))
 
 
 def _never(found: Found, _limit: int) -> SmallFile:
@@ -184,10 +190,11 @@ class _Sender:
         self._done = False
         self._ring = Ring()
 
-    def send(self, total_files: int) -> Steps[Report]:
+    def send(self, total_files: int, total_bytes: int) -> Steps[Report]:
         """Send everything, from the offer to the last receipt."""
         begun, report, delivery = self._port.now, self._ledger.report, self._delivery
-        offer = Offer(report.tops, delivery.folder, delivery.if_exists, total_files, UNKNOWN)
+        totals = (total_files, total_bytes)
+        offer = Offer(report.tops, delivery.folder, delivery.if_exists, *totals)
         yield from send(offer)
         accepted = yield from receive(Accept)
         self._batch = min(_BATCH, accepted.entries)
@@ -379,7 +386,7 @@ class _Sender:
             return Data(buffer[:got], node_digest(buffer[:got])) if got else got
 
         while (piece := (yield from run(read, brief=source.brief))) is None:
-            pass
+            yield from self._listen(wait=False)
         return piece if isinstance(piece, Data) else None
 
 

@@ -276,7 +276,7 @@ def test_a_peer_that_only_reads_lives(ends: Pair) -> None:
     """It answers pings while it waits for something else."""
     client, server = ends
     waiting = begin(server.poll, PATIENCE)
-    sending = begin(client.send, 1, wait=True, timeout=0.3)
+    sending = begin(client.send, 1, wait=True, silence=0.3)
     waiting.result(PATIENCE)
     answering = begin(server._pump.lock.__enter__)  # the program there does something else
     answering.result(PATIENCE)

@@ -15,7 +15,7 @@ import pytest
 
 from objxfer.blocking.connection import Connection
 from objxfer.errors import ConnectionClosed, ConnectionLost, RefusedByPeer
-from support.connected import PATIENCE, Pair, begin
+from support.connected import PATIENCE, Pair, begin, connected
 
 LARGE = 3 * 1024 * 1024 + 5
 
@@ -315,3 +315,24 @@ def test_a_child_cannot_use_it_nor_disturb_it(
         said == "nothing" and "exit" in use.__code__.co_names[0]
     )
     assert_usable(ends)
+
+
+def test_a_batch_that_several_threads_fill_loses_nothing() -> None:
+    with connected() as (client, server):
+        received: list[Any] = []
+
+        def takes() -> None:
+            for _ in range(400):
+                received.append(server.recv(PATIENCE))
+
+        def adds(numbers: range) -> None:
+            for number in numbers:
+                client.send(b"x" * 20_000 + b"%d" % number)
+
+        taking = begin(takes)
+        with client.batch():
+            adding = [begin(adds, range(at, at + 100)) for at in range(0, 400, 100)]
+        for one in adding:
+            one.result(PATIENCE)
+        taking.result(PATIENCE)
+        assert sorted(int(one[20_000:]) for one in received) == list(range(400))

@@ -172,8 +172,8 @@ def deliver(url: str, source: Path) -> None:
     with connect(url, key=KEY, timeout=1.0) as connection:
         for obj in OBJECTS:
             connection.send(obj)
-        assert connection.push(source, timeout=2.0).exit_code == ExitCode.OK
-        connection.send("last", wait=True, timeout=2.0)
+        assert connection.push(source, silence=2.0).exit_code == ExitCode.OK
+        connection.send("last", wait=True, silence=2.0)
 
 
 def outcome(call: Callable[[], None]) -> ObjxferError | None:

@@ -89,7 +89,7 @@ def test_a_receipt_that_never_comes() -> None:
     with listening() as (listener, _), Wire(listener.url).shake():
         server = listener.accept(PATIENCE)
         with pytest.raises(Timeout) as raised:
-            server.send(1, wait=True, timeout=0.1)
+            server.send(1, wait=True, silence=0.1)
         assert raised.value.exit_code == 12
         server.abandon()
 
@@ -99,6 +99,6 @@ def test_credit_that_never_comes() -> None:
         server = listener.accept(PATIENCE)
         reading = begin(wire.rest)
         with pytest.raises(Timeout):
-            server.send(bytes(9 << 20), serializer="raw", timeout=0.2)
+            server.send(bytes(9 << 20), serializer="raw", silence=0.2)
         server.abandon()
         reading.result(PATIENCE)

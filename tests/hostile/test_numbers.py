@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from objxfer.errors import (
-    Cancelled,
     ConnectionLost,
     ExitCode,
     IntegrityError,
@@ -242,7 +241,7 @@ def test_a_file_of_a_size_nobody_has_is_not_kept(size: int, inbox: Path) -> None
         yield from send(File(size, 1, 0o600))
         yield from send(data(bytes(99 * KIB)))
         yield from receive(Wanted)
-        raise Cancelled("no more")
+        raise ObjxferError("no more")
 
     _, error = simulate(cancelled(), inbox)
     assert isinstance(error, RefusedByPeer)

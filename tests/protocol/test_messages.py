@@ -23,6 +23,7 @@ OTHER_FIELDS: dict[str, tuple[type[Spoken], bytes]] = {
     "object with less content than announced": (Object, b"\2\1\0\0\0\2\0\0ra"),
     "object with content where none is announced": (Object, b"\0\1\0\0\0\1\0\0ra"),
     "object with fewer sizes than it has buffers": (Object, b"\0\1\0\0\0\1\0\2r" + bytes(15)),
+    "object with an empty buffer": (Object, b"\0\1\0\0\0\1\0\1r" + bytes(8)),
     "no objects": (Objects, b""),
     "objects of which one is not whole": (Objects, b"\0\x09\0\1\0\0\0\0\0\0r"),
     "objects of which one wants a receipt": (Objects, b"\0\x09\3\1\0\0\0\0\0\0r"),

@@ -106,10 +106,13 @@ codes = st.sampled_from(ExitCode)
 def objects(draw: st.DrawFn, *, small: bool = False) -> Object:
     name = draw(st.text("abcdefgh_0", min_size=1, max_size=32))
     if small or draw(st.booleans()):
-        head, buffers = draw(st.binary(max_size=30)), draw(st.lists(st.binary(max_size=9)))
+        head, buffers = (
+            draw(st.binary(max_size=30)),
+            draw(st.lists(st.binary(min_size=1, max_size=9))),
+        )
         wanted = False if small else draw(st.booleans())
         return Object(name, len(head), tuple(map(len, buffers)), wanted, head + b"".join(buffers))
-    sizes = draw(st.lists(u64, max_size=9))
+    sizes = draw(st.lists(u64.filter(bool), max_size=9))
     return Object(name, draw(u32), tuple(sizes), draw(st.booleans()), None)
 
 

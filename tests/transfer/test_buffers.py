@@ -115,6 +115,6 @@ def test_a_connection_without_memory_waits_for_it(
         thread = threading.Thread(target=serve)
         thread.start()
         with objxfer.connect(listener.url, key=key) as connection:
-            assert connection.push(tmp_path / "large", timeout=10).exit_code == 0
+            assert connection.push(tmp_path / "large", silence=10).exit_code == 0
         thread.join()
     assert reports[0].exit_code == 0

@@ -46,7 +46,7 @@ def test_what_is_too_large_is_refused(message: Object, limits: Limits) -> None:
 
 def test_an_empty_buffer_is_no_buffer() -> None:
     with pytest.raises(PeerError):
-        check(Object("raw", 1, (0,), False, None), Limits())
+        Object.unpack(Object("raw", 1, (0,), False, None).pack())
 
 
 @pytest.mark.parametrize(
