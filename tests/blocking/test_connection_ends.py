@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -337,12 +338,18 @@ def test_an_interrupt_of_one_thread_ends_the_wait_of_another(
     while not client._pump._leading:
         assert not receiving.done()
 
-    def send(_: object) -> None:
-        raise KeyboardInterrupt
+    interrupted = threading.current_thread()
+    takes = client._pump.transport.send
 
-    monkeypatch.setattr(client._pump.transport, "send", send)
-    with pytest.raises(KeyboardInterrupt):
-        client.send(1)
+    def send(buffers: Sequence[bytes]) -> int | None:
+        if threading.current_thread() is interrupted:
+            raise KeyboardInterrupt
+        return takes(buffers)
+
+    with monkeypatch.context() as struck:
+        struck.setattr(client._pump.transport, "send", send)
+        with pytest.raises(KeyboardInterrupt):
+            client.send(1)
     with pytest.raises(ConnectionLost, match="interrupted"):
         receiving.result(PATIENCE)
 
