@@ -28,7 +28,8 @@ python -m benchmarks --markdown > docs/performance.md
   already, as sshd does. Destinations are fresh in each round, and what each command delivered was
   compared with what was sent.
 - objxfer authenticates, hashes and verifies in every row, and flushes every file before its
-  receipt; scp, cp, multiprocessing.connection and pyzmq verify nothing, and nobody else flushes.
+  receipt. ssh checks what crosses the network, rsync also the file; cp, multiprocessing.connection
+  and pyzmq check nothing, and nobody else flushes.
   Where the work folder is in memory, flushing costs next to nothing; on a disk it does.
 - Bare `ssl` sockets are the ceiling of Python over TLS: one stream, whose sink throws it away.
 - A goal is what a release has to reach. No test fails for it: a busy machine is not a bug.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from typing import Final
@@ -48,9 +49,10 @@ def record(
     terminal: Terminal, error: BaseException, code: int, message: str, **more: object
 ) -> None:
     """Write the JSON line of an error."""
-    terminal.record(
-        "error", exit_code=code, name=type(error).__name__, message=message, path=None, **more
-    )
+    with contextlib.suppress(OSError):  # stdout takes no more, and stderr has said it
+        terminal.record(
+            "error", exit_code=code, name=type(error).__name__, message=message, path=None, **more
+        )
 
 
 def _told(error: BaseException, standing: str) -> tuple[int, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +27,12 @@ def _json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
 
 def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
     ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # main() put it there
+
+
+def _finite(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds")
+    return value
 
 
 quiet: Final[Option] = click.option(
@@ -54,6 +61,7 @@ timeout: Final[Option] = click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=30.0,
     help="Give up after so long without a sign of life inside a delivery; 30.",
 )
@@ -83,4 +91,4 @@ def find_key(key_file: str | None, *, insecure: bool) -> objxfer.Key | None:
 def warn_of_no_key(terminal: Terminal, *, insecure: bool) -> None:
     """Say loudly what ``--insecure`` means."""
     if insecure:
-        terminal.notice("objxfer: warning: --insecure: nobody proves who they are")
+        terminal.warning("--insecure: nobody proves who they are")

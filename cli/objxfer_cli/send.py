@@ -52,6 +52,8 @@ def send(
         raise click.UsageError("-: there is no standard input")
     if name is not None and not piped:
         raise click.UsageError("--name is for standard input; a file keeps its name")
+    if name is not None and (not name or "/" in name or name in (".", "..")):
+        raise click.UsageError(f"--name {name!r} is no name of a file")
     key = options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     connection = objxfer.connect(target, key=key, insecure=insecure)

@@ -20,7 +20,7 @@ def count(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> None:
 
     def walk() -> None:
         with contextlib.suppress(ObjxferError, OSError):
-            files, size = scan.totals(scan.tops(paths), copy_links=copy_links)
+            files, size = scan.totals(scan.tops(paths, []), copy_links=copy_links)
             tally.files_total, tally.bytes_total = files, size
 
     threading.Thread(target=walk, name="objxfer-count", daemon=True).start()

@@ -125,6 +125,8 @@ class Outlet:
 class Inflow:
     """A file on its way into an outlet."""
 
+    failure = None
+    """What fails here is raised."""
     brief = False
     """Whether ``write`` is short work: whoever reads the stream may keep us waiting."""
 

@@ -60,19 +60,30 @@ class LeftOut:
     """What it makes the command end with; OK for what is never sent."""
 
 
-def tops(paths: Sequence[str | bytes | PathLike[str] | PathLike[bytes]]) -> list[Top]:
+def tops(
+    paths: Sequence[str | bytes | PathLike[str] | PathLike[bytes]],
+    absent: list[LeftOut] | None = None,
+) -> list[Top]:
     """Return what the named paths are called at the receiver.
 
     A path lands under its last name, with a slash behind it or not; ``.`` and ``..`` under the
     real name of that folder. A path that is a link stands for what the link leads to.
 
+    Args:
+        paths: as the user named them.
+        absent: takes those that are absent or cannot be looked at, if others can.
+
     Raises:
-        FileFailed: one is absent or cannot be looked at (3).
+        FileFailed: one is absent or cannot be looked at (3), and ``absent`` is None or it is
+            so with all.
         ObjxferError: one has no name of its own, or one of objxfer's, or two have the same (2).
     """
     found: dict[bytes, Top] = {}
+    first: FileFailed | None = None
     for path in paths:
         given = fsencode(path)
+        if not given:
+            raise ObjxferError("an empty path names nothing", exit_code=ExitCode.USAGE)
         location = given.rstrip(b"/") or given
         if os.path.basename(location) in (b"", b".", b".."):
             location = os.path.realpath(location)
@@ -80,9 +91,13 @@ def tops(paths: Sequence[str | bytes | PathLike[str] | PathLike[bytes]]) -> list
         try:
             os.stat(location)
         except OSError as error:
-            raise FileFailed(
-                f"cannot send {shown(given)}: {why(error)}", exit_code=ExitCode.INCOMPLETE
-            ) from error
+            reason = f"cannot send {shown(given)}: {why(error)}"
+            failure = FileFailed(reason, exit_code=ExitCode.INCOMPLETE)
+            if absent is None:
+                raise failure from error
+            first = first or failure
+            absent.append(LeftOut(given, why(error), ExitCode.INCOMPLETE))
+            continue
         if not name or is_ours(name):
             fault = "its name is objxfer's own" if name else "it has no name to land under"
             raise ObjxferError(f"cannot send {shown(given)}: {fault}", exit_code=ExitCode.USAGE)
@@ -94,6 +109,8 @@ def tops(paths: Sequence[str | bytes | PathLike[str] | PathLike[bytes]]) -> list
                 exit_code=ExitCode.USAGE,
             )
         found[name] = Top(name, location)
+    if first is not None and not found:
+        raise first
     return list(found.values())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from objxfer.errors import ExitCode, LimitExceeded, PeerError
+from objxfer.errors import ExitCode, FileFailed, LimitExceeded, NoSpace, ObjxferError, PeerError
 from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
@@ -47,6 +47,10 @@ POOL: Final = Pool()
 
 class Part(Protocol):
     """A file on its way in; see ``files.part.Part``."""
+
+    @property
+    def failure(self) -> Receipt | None:
+        """The receipt it will get, once it is known to have failed."""
 
     @property
     def brief(self) -> bool:
@@ -253,6 +257,8 @@ class _TreeReceiver:
             if size > file.size:
                 raise PeerError("a file is longer than it was said to be")
             yield from run(partial(_append, part, message), brief=part.brief)
+            if file.size == UNKNOWN and part.failure:
+                raise _ended(part.failure)  # a stream may go on for ever
             tally.bytes_done += len(message.payload)
             tally.path_done = size
             del message
@@ -340,6 +346,13 @@ _WANTED: Final = Verdict(Answer.WANTED)
 def _here(code: ExitCode) -> ExitCode:
     """Return what a code for the sender means on this side: its peer's full disk is ours."""
     return ExitCode.NO_SPACE if code is ExitCode.PEER_NO_SPACE else code
+
+
+def _ended(failure: Receipt) -> ObjxferError:
+    """Return what a failed stream ends its delivery with."""
+    if failure.code is ExitCode.PEER_NO_SPACE:
+        return NoSpace(failure.reason)
+    return FileFailed(failure.reason)
 
 
 def _append(part: Part, message: Data) -> None:

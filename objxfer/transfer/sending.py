@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from typing import BinaryIO, Final, Protocol
 
@@ -134,20 +135,23 @@ def send_tree(
     def read(found: Found, limit: int) -> SmallFile | None:
         return read_small(found.location, limit, delivery.clock(), follow=follows(found))
 
-    tops, totals = yield from run(lambda: _look_at(paths))
+    absent: list[LeftOut] = []
+    tops, totals = yield from run(lambda: _look_at(paths, absent))
     if len(tops) > _TOPS or sum(len(top.name) + 2 for top in tops) > OFFER_LIMIT - PATH_LIMIT - 32:
         raise LimitExceeded(f"{len(tops)} paths are too many at once", hint="send their folder")
     more = len(tops) - 1
     delivery.tally.name = shown(tops[0].name) + (f" and {more} more" if more else "")
     names = tuple(top.name for top in tops)
-    scanner = scan.scan(tops, copy_links=copy_links)
+    scanner = chain(absent, scan.scan(tops, copy_links=copy_links))
     sender = _Sender(port, delivery, names, scanner, read, open_source)
     return (yield from sender.send(*totals))
 
 
-def _look_at(paths: Sequence[Path]) -> tuple[list[scan.Top], tuple[int, int]]:
+def _look_at(
+    paths: Sequence[Path], absent: list[LeftOut]
+) -> tuple[list[scan.Top], tuple[int, int]]:
     """Find what is to be sent, and its totals where they are known at once."""
-    tops = scan.tops(paths)
+    tops = scan.tops(paths, absent)
     return tops, scan.known_totals(tops) or (UNKNOWN, UNKNOWN)
 
 

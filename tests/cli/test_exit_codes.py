@@ -128,6 +128,35 @@ def test_2_a_named_key_that_is_absent_is_not_no_key(commands: Commands) -> None:
     assert "key file 'absent' is not there" in ended.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "", "--to", "tls://nas"),
+        ("send", "x", "--to", "tls://nas", "--timeout", "nan"),
+        ("send", "x", "--to", "tls://nas", "--timeout", "inf"),
+        ("send", "-", "--to", "tls://nas", "--name", ""),
+        ("send", "-", "--to", "tls://nas", "--name", "a/b"),
+        ("send", "-", "--to", "tls://nas", "--name", ".."),
+    ],
+)
+def test_2_words_that_name_nothing(commands: Commands, arguments: tuple[str, ...]) -> None:
+    with listening(commands) as listener:
+        ended = commands.run(*(listener.url if one == "tls://nas" else one for one in arguments))
+    assert ended.code == 2
+    assert ended.err.startswith("objxfer: error: ")
+
+
+def test_3_an_absent_path_does_not_stop_the_others(commands: Commands) -> None:
+    commands.file("there")
+    with listening(commands) as listener:
+        report = taking(listener)
+        ended = commands.run("send", "absent", "there", "--to", listener.url)
+        assert report.result(PATIENCE).exit_code == 0
+    assert ended.code == 3
+    assert "absent: no such file or directory" in ended.err
+    assert (commands.inbox / "there").read_bytes() == b"contents"
+
+
 def test_3_a_link_that_leaves_what_is_sent(commands: Commands) -> None:
     commands.file("photos/a.jpg")
     (commands.folder / "photos/out").symlink_to("/etc/passwd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from objxfer.errors import (
     ObjxferError,
     RefusedByPeer,
 )
-from objxfer.files.entries import Entry, IfExists
+from objxfer.files.entries import Action, Entry, IfExists, Receipt
 from objxfer.files.part import Part
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import KIB, MIB, Limits
 from objxfer.protocol.trees import Offer
+from objxfer.transfer.progress import Tally
 from objxfer.transfer.receiving import OpenTaker, Taker
 from objxfer.transfer.report import Outcome, Report
+from objxfer.transfer.sending import Delivery, send_stream
 from support.simulator import Script, Simulator
 
 FAST = 1 << 20
@@ -120,6 +123,7 @@ class _Stubborn(Sink):
 
 class _Brittle:
     brief = True
+    failure = None
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -212,3 +216,35 @@ def test_withheld_receipts_are_waited_for_and_missed(
     simulator.run()
     assert isinstance(client.errors[0], ConnectionClosed)
     assert not sent
+
+
+def test_a_stream_that_fails_there_ends_here(tmp_path: Path) -> None:
+    """It might go on for ever: the sender is told at once."""
+    simulator = Simulator(1, capacity=1 << 20)
+    simulator.greed = FAST
+    client, server = simulator.client, simulator.server
+
+    class Full(Sink):
+        def open(self, entry: Entry) -> Part:
+            part = super().open(entry)
+            part.fail(Receipt(Action.FAILED, code=ExitCode.PEER_NO_SPACE, reason="no space left"))
+            return part
+
+    def full(offer: Offer) -> Taker:
+        return Full(
+            Root(tmp_path),
+            tops=offer.tops,
+            if_exists=IfExists.RENAME,
+            asked=None,
+            limits=Limits(),
+        )
+
+    with open("/dev/zero", "rb") as endless:
+        delivery = Delivery(b"", None, Tally(), None, time.time_ns)
+        task = client.start(lambda port: send_stream(port, delivery, endless, name=b"zeros"))
+        server.run(server.takes(full, []))
+        simulator.run()
+    with pytest.raises(NoSpace) as raised:
+        task.result()
+    assert raised.value.exit_code == ExitCode.PEER_NO_SPACE
+    assert not list(tmp_path.iterdir())
