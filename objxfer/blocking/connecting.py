@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
-from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import CannotConnect, Timeout
 from objxfer.files.entries import IfExists
@@ -17,6 +17,9 @@ from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring
 from objxfer.transports.addresses import dial
 from objxfer.transports.urls import Url
+
+if TYPE_CHECKING:
+    from objxfer.blocking.places import Place
 
 
 def connect(

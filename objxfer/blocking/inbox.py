@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from objxfer.blocking.places import place
 from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
 from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedByPeer, Timeout
@@ -19,7 +18,6 @@ from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally, shown
-from objxfer.transfer.receiving import receive_tree
 from objxfer.transfer.report import OnEntry, Report
 
 
@@ -116,6 +114,10 @@ class Inbox:
         return _Came(coming.item, coming.message, head, buffers)
 
     def _take_tree(self, item: int, offer: Offer, course: Course) -> Report:
+        # Who only sends does without all that writes to the disk.
+        from objxfer.blocking.places import place
+        from objxfer.transfer.receiving import receive_tree
+
         terms, tally, session = self._terms, Tally(), self._exchange.session
         assert terms.into is not None
         steps = partial(

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from objxfer.blocking.places import Place
 from objxfer.errors import ExitCode, ObjxferError
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
@@ -24,6 +23,9 @@ from objxfer.protocol.handshake import (
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring, as_keyring
 from objxfer.serializers import base
+
+if TYPE_CHECKING:
+    from objxfer.blocking.places import Place
 
 SAFE: Final = ("raw", "text", "json", "msgpack")
 """What is accepted unless said otherwise: serialisers that cannot run code."""

@@ -14,7 +14,7 @@ import stat
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from objxfer.errors import ExitCode, FileFailed
 from objxfer.files.entries import clamped, why
@@ -130,6 +130,35 @@ def read_small(location: bytes, limit: int, now_ns: int, *, follow: bool) -> Sma
         os.close(fd)
     changed = len(contents) != size or _moved(before, after)
     return SmallFile(contents[:size], clamped(before.st_mtime_ns), before.st_mode & 0o777, changed)
+
+
+class Source(Protocol):
+    """What is read piece by piece: a ``SourceFile``, or a stream; see there."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it has, or ``UNKNOWN_SIZE``."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """When it was last changed."""
+
+    @property
+    def mode(self) -> int:
+        """Its permission bits."""
+
+    @property
+    def brief(self) -> bool:
+        """Whether reading is short work."""
+
+    def read_into(self, buffer: memoryview, /) -> int | None:
+        """Fill a buffer: how much, or None if nothing comes for a while."""
+
+    def changed(self) -> bool:
+        """Tell, after the last read, whether it held still."""
+
+    def close(self) -> None:
+        """Release what is held."""
 
 
 class SourceFile:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from os import PathLike
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 from objxfer.errors import FileFailed, LimitExceeded, PeerError
 from objxfer.files import scan
@@ -23,7 +22,7 @@ from objxfer.files.entries import (
 )
 from objxfer.files.paths import shown
 from objxfer.files.scan import Found, LeftOut
-from objxfer.files.source import SmallFile, SourceFile, read_small
+from objxfer.files.source import SmallFile, Source, SourceFile, read_small
 from objxfer.files.stream import SourceStream
 from objxfer.limits import KIB, MIB
 from objxfer.protocol.chunks import OFFER_LIMIT, UNKNOWN
@@ -75,35 +74,6 @@ class _Read:
     lost: list[tuple[Entry, FileFailed]]
 
 
-class Source(Protocol):
-    """What is read piece by piece; ``files.source`` and ``files.stream`` are the contracts."""
-
-    @property
-    def size(self) -> int:
-        """Bytes it has, or ``UNKNOWN_SIZE``."""
-
-    @property
-    def mtime_ns(self) -> int:
-        """When it was last changed."""
-
-    @property
-    def mode(self) -> int:
-        """Its permission bits."""
-
-    @property
-    def brief(self) -> bool:
-        """Whether reading is short work."""
-
-    def read_into(self, buffer: memoryview, /) -> int | None:
-        """Fill a buffer: how much, or None if nothing comes for a while."""
-
-    def changed(self) -> bool:
-        """Tell, after the last read, whether it held still."""
-
-    def close(self) -> None:
-        """Release what is held."""
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """How a delivery is asked for, whatever is delivered."""
@@ -142,9 +112,16 @@ def send_tree(
     more = len(tops) - 1
     delivery.tally.name = shown(tops[0].name) + (f" and {more} more" if more else "")
     names = tuple(top.name for top in tops)
-    scanner = chain(absent, scan.scan(tops, copy_links=copy_links))
+    scanner = _scanned(absent, tops, copy_links=copy_links)
     sender = _Sender(port, delivery, names, scanner, read, open_source)
     return (yield from sender.send(*totals))
+
+
+def _scanned(
+    absent: Sequence[LeftOut], tops: Sequence[scan.Top], *, copy_links: bool
+) -> Iterator[Found | LeftOut]:
+    yield from absent
+    yield from scan.scan(tops, copy_links=copy_links)
 
 
 def _look_at(
