@@ -249,9 +249,10 @@ def source(tmp_path: Path) -> Path:
     return top
 
 
-@pytest.mark.parametrize(
-    "samples", [pytest.param(60, id="some"), pytest.param(None, id="all", marks=pytest.mark.long)]
-)
+ALL: Final = pytest.param(None, id="all", marks=[pytest.mark.long, pytest.mark.timeout(1800)])
+
+
+@pytest.mark.parametrize("samples", [pytest.param(60, id="some"), ALL])
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("disturb", [flipping, cutting])
 def test_nothing_wrong_arrives_where_a_connection_is_disturbed(
