@@ -11,6 +11,7 @@ from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import CannotConnect, Timeout
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath
@@ -32,6 +33,7 @@ def connect(
     timeout: float = 10.0,
     into: Place | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
+    keep_partial: float = KEEP,
     limits: Limits | None = None,
     insecure: bool = False,
 ) -> Connection:
@@ -49,6 +51,7 @@ def connect(
         timeout: seconds for connecting and authenticating together.
         into: the folder that received files land in; without one they are refused.
         if_exists: what happens where a different file lies under a name.
+        keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what this side accepts at the most.
         insecure: talk to whoever answers; never with pickle.
 
@@ -70,6 +73,7 @@ def connect(
         timeout=timeout,
         into=into,
         if_exists=if_exists,
+        keep_partial=keep_partial,
         limits=limits or Limits(),
         insecure=insecure,
     )

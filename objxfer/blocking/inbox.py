@@ -123,7 +123,13 @@ class Inbox:
         steps = partial(
             receive_tree,
             offer=offer,
-            open_taker=place(terms.into, terms.if_exists, terms.limits),
+            open_taker=place(
+                terms.into,
+                terms.if_exists,
+                terms.limits,
+                owner=self._exchange.established.own.key_id,
+                keep_partial=terms.keep_partial,
+            ),
             limits=terms.limits,
             tally=tally,
             on_entry=course.on_entry,

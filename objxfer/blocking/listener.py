@@ -23,6 +23,7 @@ from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import ConnectionClosed, ObjxferError, Timeout
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath
@@ -274,6 +275,7 @@ def listen(
     timeout: float = 10.0,
     into: Place | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
+    keep_partial: float = KEEP,
     limits: Limits | None = None,
     insecure: bool = False,
     on_refused: OnRefused | None = None,
@@ -291,6 +293,7 @@ def listen(
         timeout: of no use to a listener, whose handshakes always have 10 s.
         into: the folder that received files land in, or a binary stream for a single one.
         if_exists: what happens where a different file lies under a name.
+        keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what this side accepts at the most.
         insecure: let in whoever comes; never with pickle.
 
@@ -309,6 +312,7 @@ def listen(
         timeout=timeout,
         into=into,
         if_exists=if_exists,
+        keep_partial=keep_partial,
         limits=limits or Limits(),
         insecure=insecure,
     )

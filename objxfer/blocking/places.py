@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from objxfer.errors import RefusedByPeer
 from objxfer.files.entries import IfExists
 from objxfer.files.outlet import Outlet
+from objxfer.files.partials import Partials
 from objxfer.files.paths import safe_path
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
@@ -20,24 +22,42 @@ Place = StrPath | BinaryIO
 """A folder that exists, or a stream that takes a single file."""
 
 
-def place(into: Place, if_exists: IfExists, limits: Limits) -> OpenTaker:
-    """Return what opens ``into`` for an offer."""
+def place(
+    into: Place, if_exists: IfExists, limits: Limits, *, owner: bytes, keep_partial: float
+) -> OpenTaker:
+    """Return what opens ``into`` for an offer.
+
+    Args:
+        into: where it lands.
+        if_exists: the receiver's rule for names that are taken.
+        limits: what is accepted at the most.
+        owner: what the sender's key is called; empty where it has none.
+        keep_partial: for how many days a partial file is kept.
+    """
 
     def open_taker(offer: Offer) -> Taker:
         if not isinstance(into, str | os.PathLike):
             if len(offer.tops) > 1:
                 raise RefusedByPeer("this receiver takes a single file")
             return Outlet(into)
-        root = Root(into)
-        try:
+        with ExitStack() as opened:
+            root = opened.enter_context(Root(into))
+            partials = Partials(
+                root, owner=owner, folder=offer.folder, keep=keep_partial, limits=limits
+            )
+            opened.callback(partials.close)
             if offer.folder:
                 with root as above:
-                    root = above.below(safe_path(offer.folder, limits))
-            return Sink(
-                root, tops=offer.tops, if_exists=if_exists, asked=offer.if_exists, limits=limits
+                    root = opened.enter_context(above.below(safe_path(offer.folder, limits)))
+            sink = Sink(
+                root,
+                partials,
+                tops=offer.tops,
+                if_exists=if_exists,
+                asked=offer.if_exists,
+                limits=limits,
             )
-        except BaseException:
-            root.close()
-            raise
+            opened.pop_all()
+            return sink
 
     return open_taker

@@ -21,6 +21,7 @@ from objxfer.errors import (
     Timeout,
 )
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.files.root import Root
 from objxfer.limits import Limits
 from objxfer.security.keyfiles import StrPath
@@ -168,6 +169,7 @@ def serve(
     *,
     key: Key | Keyring | StrPath | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
+    keep_partial: float = KEEP,
     limits: Limits | None = None,
     insecure: bool = False,
     watcher: Watcher | None = None,
@@ -179,6 +181,7 @@ def serve(
         url: where to listen, as for ``listen``.
         key: what senders must hold.
         if_exists: what happens where a different file lies under a name.
+        keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what is accepted at the most.
         insecure: let in whoever comes.
         watcher: hears what happens.
@@ -196,6 +199,7 @@ def serve(
         accepts=(),
         into=os.path.abspath(folder),
         if_exists=if_exists,
+        keep_partial=keep_partial,
         limits=limits,
         insecure=insecure,
         on_refused=watcher.refused,

@@ -42,6 +42,7 @@ class Terms:
     classes: tuple[str, ...] | None
     into: Place | None
     if_exists: IfExists
+    keep_partial: float
     limits: Limits
 
     @classmethod
@@ -56,6 +57,7 @@ class Terms:
         timeout: float,
         into: Place | None,
         if_exists: IfExists | str,
+        keep_partial: float,
         limits: Limits,
         insecure: bool,
     ) -> Terms:
@@ -87,6 +89,8 @@ class Terms:
             )
         if timeout <= 0:
             raise ValueError(f"timeout must be positive, not {timeout!r}")
+        if keep_partial < 0:
+            raise ValueError(f"keep_partial is a number of days, not {keep_partial!r}")
         return cls(
             keyring,
             serializer,
@@ -94,6 +98,7 @@ class Terms:
             None if classes is None else tuple(classes),
             into,
             IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
+            keep_partial,
             limits,
         )
 

@@ -13,18 +13,21 @@ stream, or of a file that shrinks while it is read, is known only at the end.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from typing import Final
 
 from blake3 import blake3
 
-from objxfer.limits import KIB
+from objxfer.limits import KIB, MIB
 
 Buffer = bytes | bytearray | memoryview
 """Contents: contiguous bytes."""
 
 LEAF: Final = 64 * KIB
 NODE: Final = 16 * LEAF
+SIZE: Final = 32
+"""Bytes of a digest."""
 
 # Copying a prepared hasher is far cheaper than deriving the context's key again.
 _LEAF_LEVEL: Final = blake3(derive_key_context="objxfer/1 leaf")
@@ -72,6 +75,44 @@ class FileDigest:
         """
         self._level.update(size.to_bytes(8, "big"))
         return self._level.digest()
+
+
+class NodeList:
+    """The digests of one file's nodes, put in any order; in a temporary file once they are many.
+
+    For a file that goes on where it stopped: its new nodes come before the old ones are compared.
+    """
+
+    def __init__(self) -> None:
+        self._nodes = tempfile.SpooledTemporaryFile(max_size=MIB)  # noqa: SIM115 - held till close
+
+    def put(self, index: int, node: bytes) -> None:
+        """Take the digest of a node, in place of an earlier one.
+
+        Raises:
+            OSError: the temporary file cannot be written.
+        """
+        self._nodes.seek(index * SIZE)
+        self._nodes.write(node)
+
+    def value(self, size: int) -> bytes:
+        """Return the 32 bytes that name the file of ``size`` bytes, all of whose nodes were put.
+
+        Raises:
+            OSError: the temporary file cannot be read.
+        """
+        digest = FileDigest()
+        self._nodes.seek(0)
+        left = -(-size // NODE) * SIZE
+        while left and (part := self._nodes.read(min(left, MIB))):
+            digest.add(part)
+            left -= len(part)
+        assert not left, "a node is missing"
+        return digest.value(size)
+
+    def close(self) -> None:
+        """Release the temporary file. Calling it again does nothing."""
+        self._nodes.close()
 
 
 def node_digests(contents: Buffer) -> Iterator[bytes]:

@@ -62,6 +62,8 @@ class Answer(IntEnum):
     UNCHANGED = 2
     SKIPPED = 3
     REFUSED = 4
+    PARTIAL = 5
+    """Wanted, and its beginning lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Verdict:
     code: ExitCode = ExitCode.OK
     reason: str = ""
     """REFUSED and SKIPPED: why, at most 1 KiB."""
+    held: int = 0
+    """PARTIAL: how many of its first nodes seem to lie there."""
 
 
 class Action(IntEnum):

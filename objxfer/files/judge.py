@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from objxfer.errors import ExitCode, UnsafePath
+from objxfer.files.digest import NODE
 from objxfer.files.entries import UNKNOWN_SIZE, Answer, Entry, IfExists, Kind, Verdict, why
+from objxfer.files.partials import NOTHING, Held, Partials, resumable
 from objxfer.files.paths import SafePath, safe_path, shown
 from objxfer.files.root import Folder, Quirks, Root, can_flush
 from objxfer.limits import MIB, Limits
@@ -40,6 +42,7 @@ class Judge:
     def __init__(
         self,
         root: Root,
+        partials: Partials,
         *,
         tops: Collection[bytes],
         if_exists: IfExists,
@@ -48,6 +51,7 @@ class Judge:
     ) -> None:
         """See ``Sink``."""
         self._root = root
+        self._partials = partials
         self._tops = frozenset(tops)
         self._limits = limits
         self._promised: dict[bytes, int] = {}
@@ -87,25 +91,31 @@ class Judge:
         room: int | None = None
         for entry in entries:
             assert entry.kind is Kind.FILE
+            held = NOTHING
             try:
                 path = self.path(entry)
                 if folded(entry.path) in announced:
                     raise UnsafePath(f"{shown(entry.path)} was announced twice")
                 announced.add(folded(entry.path))
                 verdict = self._on_file(entry, path, missing)
+                if verdict is _WANTED and resumable(entry):
+                    held = self._held(entry, path)
             except UnsafePath as error:
                 verdict = refused(str(error))
             except OSError as error:
                 reason = f"{shown(entry.path)}: {why(error)}"
                 verdict = refused(reason, ExitCode.FAILED)
-            if verdict is _WANTED and 0 < entry.size < UNKNOWN_SIZE:
+            if verdict is _WANTED and entry.size:
                 if room is None:
                     room = self._room()
-                if entry.size > room:
+                size = 0 if entry.size == UNKNOWN_SIZE else max(0, entry.size - held.allocated)
+                if size > max(room, 0):
                     verdict = _NO_SPACE
                 else:
-                    room -= entry.size
-                    self._promised[entry.path] = entry.size
+                    room -= size
+                    self._promised[entry.path] = size
+                    if held.nodes:
+                        verdict = Verdict(Answer.PARTIAL, held=held.nodes)
             elif verdict.answer is Answer.UNCHANGED:
                 kept = True
             verdicts.append(verdict)
@@ -135,6 +145,14 @@ class Judge:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)
         return disk.f_bavail * disk.f_frsize - reserve - sum(self._promised.values())
+
+    def _held(self, entry: Entry, path: SafePath) -> Held:
+        """Return what seems to lie there of a file from a time before."""
+        try:
+            held = self._partials.look(path, self._root.parent(path, create=False))
+        except FileNotFoundError:
+            return NOTHING
+        return held._replace(nodes=min(held.nodes, entry.size // NODE))
 
     def _on_file(self, entry: Entry, path: SafePath, missing: set[tuple[bytes, ...]]) -> Verdict:
         if path.folder in missing:

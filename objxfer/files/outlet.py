@@ -42,8 +42,9 @@ class Outlet:
         """
         raise _ended_early(entry)
 
-    def open(self, entry: Entry) -> Inflow:
-        """Begin the file."""
+    def open(self, entry: Entry, held: int = 0) -> Inflow:
+        """Begin the file, of which nothing is ever held."""
+        assert not held
         return Inflow(self, entry)
 
     def publish(self) -> list[tuple[Entry, Receipt]]:
@@ -127,6 +128,7 @@ class Inflow:
 
     failure = None
     """What fails here is raised."""
+    surrendered = False
     brief = False
     """Whether ``write`` is short work: whoever reads the stream may keep us waiting."""
 
@@ -136,13 +138,14 @@ class Inflow:
         self._nodes = FileDigest()
         self._size = 0
 
-    def write(self, data: Buffer) -> None:
-        """Write contents to the stream; raises as ``Outlet.write``."""
+    def put(self, index: int, data: Buffer, node: bytes) -> None:
+        """Write the next node to the stream; raises as ``Outlet.write``."""
         self._outlet.write(data)
-
-    def add(self, node: bytes) -> None:
-        """Take the digest of the next node."""
         self._nodes.add(node)
+
+    def compare(self, first: int, nodes: Sequence[bytes]) -> list[bool]:
+        """Return that nothing is known of what went through."""
+        return [False] * len(nodes)
 
     def finish(self, size: int, mtime_ns: int, mode: int) -> None:
         """Hear that the file is whole."""

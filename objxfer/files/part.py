@@ -1,88 +1,46 @@
-"""What is on its way in: a file under a temporary name of ours, or a link, until it is named."""
+"""A file on its way in, under a temporary name of ours until it is named."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
-from objxfer.errors import ExitCode, UnsafePath
-from objxfer.files.digest import Buffer, FileDigest
-from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped, why
-from objxfer.files.judge import look
+from objxfer.errors import ExitCode
+from objxfer.files.digest import NODE, Buffer, FileDigest, NodeList, node_digest
+from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped
+from objxfer.files.naming import failed
+from objxfer.files.partials import Journal, is_partial
 from objxfer.files.paths import SafePath
 from objxfer.files.root import Folder, Root, can_flush
 from objxfer.limits import MIB
 
 _RESERVED_FROM: Final = 8 * MIB
 _LARGEST: Final = 2**63 - 1  # what the system takes as a size, and then refuses
-_TEMP: Final = (
-    os.O_WRONLY
-    | os.O_CREAT
-    | os.O_EXCL
+_OPEN: Final = (
+    os.O_RDWR
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
 )
 _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class Nameable(Protocol):
-    """What is complete but for its name."""
-
-    entry: Entry
-    path: SafePath
-    folder: Folder
-    size: int
-    digest: bytes
-    durable: bool
-
-    def create(self, name: bytes) -> None:
-        """Give it a name under which nothing lies, or raise FileExistsError."""
-        ...
-
-    def replace(self, name: bytes) -> None:
-        """Give it a name, in place of what lies there, in one step."""
-        ...
-
-
-def create(coming: Nameable, name: bytes) -> os.stat_result | None:
-    """Give something its name, or return what lies under it already.
-
-    Raises:
-        OSError: neither can be done.
-    """
-    while True:
-        try:
-            coming.create(name)
-        except FileExistsError:
-            there = look(coming.folder, name)
-            if there is not None:
-                return there
-        else:
-            return None
-
-
-def failed(error: OSError | UnsafePath) -> Receipt:
-    """Return the receipt of what an error put an end to."""
-    if isinstance(error, UnsafePath):
-        return Receipt(Action.FAILED, code=ExitCode.REFUSED, reason=str(error))
-    code = ExitCode.PEER_NO_SPACE if error.errno in _FULL else ExitCode.FAILED
-    return Receipt(Action.FAILED, code=code, reason=why(error))
 
 
 class Part:
     """A file on its way in, made by ``Sink.open`` and owned by the sink.
 
     No method raises an error of the disk: the first one is kept, all that comes later is
-    ignored, and the file's receipt says it.
+    ignored, and the file's receipt says it. For one thread at a time, but for ``surrender``.
 
     Attributes:
         announced: the entry, as ``Sink.open`` got it.
         failure: the receipt the file will get, as soon as it is known to have failed.
+        surrendered: a newer connection of the same peer goes on with it.
         finished: ``finish`` was called; it waits for its receipt.
         ended: it has its receipt, or was discarded.
     """
@@ -93,6 +51,9 @@ class Part:
     __slots__ = (
         "_fd",
         "_held",
+        "_journal",
+        "_list",
+        "_lock",
         "_nodes",
         "_reserved",
         "_root",
@@ -108,6 +69,7 @@ class Part:
         "folder",
         "path",
         "size",
+        "surrendered",
     )
 
     path: SafePath
@@ -116,31 +78,76 @@ class Part:
     def __init__(self, entry: Entry, root: Root, umask: int) -> None:
         self.announced = self.entry = entry
         self.failure: Receipt | None = None
-        self.finished = self.ended = False
+        self.surrendered = self.finished = self.ended = False
         self.size = 0
         self.digest = b""
         self.durable = True
         self._nodes = FileDigest()
+        self._list: NodeList | None = None
         self._umask = umask
         self._root = root
         self._held = False
         self._reserved = 0
         self._temp = b""
         self._fd = -1
+        self._journal: Journal | None = None
+        self._lock = threading.Lock()
 
-    def begin(self, path: SafePath, temp: bytes) -> None:
+    def begin(
+        self, path: SafePath, temp: bytes, journal: Journal | None = None, *, held: int = 0
+    ) -> None:
         """Make the temporary file, and the folder around it where that is missing.
+
+        Args:
+            path: where the file goes.
+            temp: what it is called until then, where it has no journal.
+            journal: the part's from now on: what is written is kept for another time.
+            held: how many nodes should lie there; they count once they are compared. With
+                this or a journal, nodes may come in any order.
 
         Raises:
             UnsafePath: something else than a folder is in the way.
             OSError: it cannot be made, or there is no space for it.
         """
+        with self._lock:
+            self._journal = journal
+            if journal is not None or held:
+                self._list = NodeList()
+            self._enter(path)
+            if journal is not None:
+                temp = journal.name
+                journal.held_by(self)
+                if held:
+                    self._fd = self._reopen(temp)
+                if self._fd < 0:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temp, dir_fd=self.folder.fd)
+            if self._fd < 0:
+                flags = _OPEN | os.O_CREAT | os.O_EXCL
+                self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
+            self._temp = temp
+            self._reserve()
+
+    def _enter(self, path: SafePath) -> None:
         self.path = path
         self.folder = self._root.parent(path, create=True)
         self._root.hold(self.folder)
         self._held = True
-        self._fd = os.open(temp, _TEMP, 0o600, dir_fd=self.folder.fd)
-        self._temp = temp
+
+    def _reopen(self, temp: bytes) -> int:
+        """Open a partial file, if there is one that nothing else shares; -1 if not."""
+        try:
+            fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+                return -1
+            raise
+        if is_partial(os.fstat(fd)):
+            return fd
+        os.close(fd)
+        return -1
+
+    def _reserve(self) -> None:
         size = self.entry.size
         if _RESERVED_FROM <= size < UNKNOWN_SIZE and hasattr(os, "posix_fallocate"):
             try:
@@ -150,22 +157,55 @@ class Part:
                     raise
             self._reserved = size
 
-    def write(self, data: Buffer) -> None:
-        """Append contents."""
-        if self.failure:
-            return
-        try:
-            done = os.write(self._fd, data)
-            while done < len(data):
-                done += os.write(self._fd, memoryview(data)[done:])
-        except OSError as error:
-            self.fail(failed(error))
-        else:
-            self.size += done
+    def put(self, index: int, data: Buffer, node: bytes) -> None:
+        """Write one node of contents.
 
-    def add(self, node: bytes) -> None:
-        """Take the digest of the next node, which the caller computed from what it wrote."""
-        self._nodes.add(node)
+        Args:
+            index: which one; without a journal they come in order.
+            data: all of it.
+            node: its digest, which the caller has from it.
+        """
+        with self._lock:
+            if self.failure:
+                return
+            at = index * NODE
+            try:
+                done = os.pwrite(self._fd, data, at)
+                while done < len(data):
+                    done += os.pwrite(self._fd, memoryview(data)[done:], at + done)
+                self._note(index, node)
+            except OSError as error:
+                # What is written may be of use when the disk is mended.
+                self._fail(failed(error), keep=True)
+            else:
+                self.size = max(self.size, at + done)
+
+    def compare(self, first: int, nodes: Sequence[bytes]) -> list[bool]:
+        """Read again what lies there from node ``first`` on: which nodes are the sender's?"""
+        same = []
+        with self._lock:
+            for index, node in enumerate(nodes, first):
+                if self.failure:
+                    return [True] * len(nodes)  # its receipt will say it; it is not sent again
+                try:
+                    data = os.pread(self._fd, NODE, index * NODE)
+                    same.append(len(data) == NODE and node_digest(data) == node)
+                    if same[-1]:
+                        self._note(index, node)
+                        self.size = max(self.size, (index + 1) * NODE)
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        self._fail(failed(error), keep=True)
+                    same.append(False)  # it is unreadable, and written anew
+        return same
+
+    def _note(self, index: int, node: bytes) -> None:
+        if self._list is None:
+            self._nodes.add(node)
+            return
+        self._list.put(index, node)
+        if self._journal is not None:
+            self._journal.record(index, node)
 
     def finish(self, size: int, mtime_ns: int, mode: int) -> None:
         """Hear that the contents are complete; the next ``Sink.publish`` names the file.
@@ -175,27 +215,28 @@ class Part:
             mtime_ns: when the source was last changed, as read.
             mode: permission bits of the source, as read; the umask is taken from them.
         """
-        self.finished = True
-        if self.failure:
-            return
-        if size != self.size:
-            reason = f"{self.size} of {size} bytes arrived"
-            self.fail(Receipt(Action.FAILED, code=ExitCode.INTEGRITY, reason=reason))
-            return
-        self.digest = self._nodes.value(size)
-        announced = self.announced
-        if (size, mtime_ns) != (announced.size, announced.mtime_ns) and (
-            announced.size != UNKNOWN_SIZE
-        ):
-            self.entry = replace(announced, size=size, mtime_ns=mtime_ns)
-        try:
-            if self._reserved > size:
-                os.ftruncate(self._fd, size)
-            if self._root.quirks.modes:
-                os.fchmod(self._fd, mode & 0o777 & ~self._umask)
-            os.utime(self._fd, ns=(clamped(mtime_ns), clamped(mtime_ns)))
-        except OSError as error:
-            self.fail(failed(error))
+        with self._lock:
+            self.finished = True
+            if self.failure:
+                return
+            if size != self.size:
+                reason = f"{self.size} of {size} bytes arrived"
+                self._fail(Receipt(Action.FAILED, code=ExitCode.INTEGRITY, reason=reason))
+                return
+            announced = self.announced
+            if (size, mtime_ns) != (announced.size, announced.mtime_ns) and (
+                announced.size != UNKNOWN_SIZE
+            ):
+                self.entry = replace(announced, size=size, mtime_ns=mtime_ns)
+            try:
+                self.digest = (self._list or self._nodes).value(size)
+                if self._reserved > size or self._journal is not None:
+                    os.ftruncate(self._fd, size)
+                if self._root.quirks.modes:
+                    os.fchmod(self._fd, mode & 0o777 & ~self._umask)
+                os.utime(self._fd, ns=(clamped(mtime_ns), clamped(mtime_ns)))
+            except OSError as error:
+                self._fail(failed(error), keep=True)
 
     def flush(self) -> None:
         """Bring the contents to the disk and let go of the descriptor."""
@@ -234,56 +275,61 @@ class Part:
 
     def fail(self, receipt: Receipt) -> None:
         """Remove what was written, and keep the reason for the receipt."""
-        self.failure = receipt
-        self._release()
+        with self._lock:
+            self._fail(receipt)
 
     def discard(self) -> None:
         """Forget the file: it gets no receipt, and nothing of it stays. May be called again."""
-        self.ended = True
-        self._release()
+        with self._lock:
+            self.ended = True
+            self._release()
 
-    def _release(self) -> None:
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
-                os.close(self._fd)
-            self._fd = -1
-        if self._temp:
-            with contextlib.suppress(OSError):  # it lies in nobody's way
-                os.unlink(self._temp, dir_fd=self.folder.fd)
-            self._temp = b""
+    def leave(self) -> None:
+        """Forget the file, but let it go on another time if it can."""
+        with self._lock:
+            self.ended = True
+            self._release(keep=True)
+
+    def surrender(self) -> bool:
+        """See ``Holder``: a file that is whole is not given up any more."""
+        with self._lock:
+            if self.finished and not self.failure:
+                return False
+            if not self.failure:
+                self.surrendered = True
+                reason = "a newer connection of the same peer goes on with it"
+                self.failure = Receipt(Action.FAILED, code=ExitCode.REFUSED, reason=reason)
+                self._let_go(keep=True)  # the folder is its owner's to release
+            return True
+
+    # --- inside, with the lock held ---
+
+    def _fail(self, receipt: Receipt, *, keep: bool = False) -> None:
+        self.failure = receipt
+        self._release(keep=keep)
+
+    def _release(self, *, keep: bool = False) -> None:
+        self._let_go(keep=keep)
         if self._held:
             self._held = False
             self._root.release(self.folder)
 
-
-class Link:
-    """A symbolic link that is to be made."""
-
-    __slots__ = ("_temp", "digest", "durable", "entry", "folder", "path", "size")
-
-    def __init__(self, entry: Entry, path: SafePath, folder: Folder, temp: bytes) -> None:
-        self.entry = entry
-        self.path = path
-        self.folder = folder
-        self.size = 0
-        self.digest = b""
-        self.durable = True
-        self._temp = temp
-
-    def create(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        os.symlink(self.entry.target, name, dir_fd=self.folder.fd)
-        time = clamped(self.entry.mtime_ns)
-        # Not every file system keeps a time for a link; where it leads is what counts.
-        with contextlib.suppress(OSError):
-            os.utime(name, ns=(time, time), dir_fd=self.folder.fd, follow_symlinks=False)
-
-    def replace(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        folder = self.folder.fd
-        self.create(self._temp)
-        try:
-            os.rename(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            os.unlink(self._temp, dir_fd=folder)
-            raise
+    def _let_go(self, *, keep: bool) -> None:
+        """Close what is written, and remove it where it is not kept."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
+                os.close(self._fd)
+            self._fd = -1
+        keep = keep and self._journal is not None and self.size > 0
+        if self._temp and not keep:
+            with contextlib.suppress(OSError):  # it lies in nobody's way
+                os.unlink(self._temp, dir_fd=self.folder.fd)
+        self._temp = b""
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            if keep:
+                journal.close()
+            else:
+                journal.drop()
+        if self._list is not None:
+            self._list.close()

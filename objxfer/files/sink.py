@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from objxfer.errors import UnsafePath
-from objxfer.files.digest import Buffer, node_digests
+from objxfer.files.digest import NODE, Buffer, node_digests
 from objxfer.files.entries import Action, Answer, Entry, IfExists, Receipt, Verdict, clamped
 from objxfer.files.judge import Judge, numbered
-from objxfer.files.part import Link, Nameable, Part, create, failed
+from objxfer.files.naming import Link, Nameable, create, failed
+from objxfer.files.part import Part
+from objxfer.files.partials import Partials, resumable
 from objxfer.files.paths import OURS, safe_target
 from objxfer.files.root import Folder, Root, can_flush
 from objxfer.limits import Limits
@@ -41,12 +43,14 @@ class Sink:
     """Takes one delivery into a receiving folder. Not for use by two threads at once.
 
     No method raises an error of the disk or of a name: verdicts and receipts say it. The sink
-    owns what it has not published yet, and ``close`` removes that; it also owns the ``Root``.
+    owns what it has not published yet, and ``close`` removes that, or leaves it to go on another
+    time; it also owns the ``Root`` and the ``Partials``.
     """
 
     def __init__(
         self,
         root: Root,
+        partials: Partials,
         *,
         tops: Collection[bytes],
         if_exists: IfExists,
@@ -57,6 +61,7 @@ class Sink:
 
         Args:
             root: the receiving folder, or one below it; ``close`` closes it.
+            partials: what may go on there; ``close`` closes it.
             tops: the first components that entries may have: what was offered.
             if_exists: what this receiver allows where something different lies under a name.
             asked: what the sender asks for; a harsher one than ``if_exists`` is refused where
@@ -64,9 +69,12 @@ class Sink:
             limits: for names, paths, depth and the targets of links.
         """
         self._root = root
+        self._partials = partials
         self._tops = frozenset(tops)
         self._limits = limits
-        self._judge = Judge(root, tops=self._tops, if_exists=if_exists, asked=asked, limits=limits)
+        self._judge = Judge(
+            root, partials, tops=self._tops, if_exists=if_exists, asked=asked, limits=limits
+        )
         self._umask = _umask()
         self._parts: list[Part] = []
         self._stem = OURS + b"-" + os.urandom(8).hex().encode()
@@ -75,9 +83,9 @@ class Sink:
     def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Say to each announced file, in order, what is wanted of it.
 
-        WANTED files count against the free space until they are opened, packed or given up
-        with ``forgo``; a hundredth of the file system, at most 16 MiB, is left free. Two equal
-        paths are told apart within one call; what came before, the disk tells.
+        PARTIAL and WANTED files count against the free space until they are opened, packed or
+        given up with ``forgo``; a hundredth of the file system, at most 16 MiB, is left free.
+        Two equal paths are told apart within one call; what came before, the disk tells.
 
         Args:
             entries: of files only. Streams are never unchanged.
@@ -88,8 +96,12 @@ class Sink:
         """Hear that a file judged as wanted will not come after all."""
         self._judge.settle(entry.path)
 
-    def open(self, entry: Entry) -> Part:
-        """Begin a file or stream that arrives piece by piece.
+    def open(self, entry: Entry, held: int = 0) -> Part:
+        """Begin a file or stream that arrives piece by piece, or go on with it.
+
+        Args:
+            entry: as it was judged.
+            held: how many of the nodes that seemed to lie there are of use to the sender.
 
         Returns:
             Where it goes; if it could not be begun, its ``failure`` is set.
@@ -98,7 +110,9 @@ class Sink:
         part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
-            part.begin(self._judge.path(entry), self._temp())
+            path = self._judge.path(entry)
+            journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
+            part.begin(path, self._temp(), journal, held=held)
         except (OSError, UnsafePath) as error:
             part.fail(failed(error))
         return part
@@ -119,9 +133,9 @@ class Sink:
             parts = []
             for file in files[start : start + GROUP]:
                 part = self.open(file.entry)
-                part.write(file.contents)
-                for node in node_digests(file.contents):
-                    part.add(node)
+                for index, node in enumerate(node_digests(file.contents)):
+                    at = index * NODE
+                    part.put(index, memoryview(file.contents)[at : at + NODE], node)
                 part.finish(file.entry.size, file.entry.mtime_ns, file.entry.mode)
                 parts.append(part)
             receipts += self._publish(parts)
@@ -167,10 +181,11 @@ class Sink:
         return self._flushed(receipts, entries)
 
     def close(self) -> None:
-        """Remove what was not published, and close the root. Calling it again does nothing."""
+        """Let go of what was not published, and close the root. Calling it again does nothing."""
         for part in self._parts:
-            part.discard()
+            part.leave()
         self._parts.clear()
+        self._partials.close()
         self._root.close()
 
     def _temp(self) -> bytes:

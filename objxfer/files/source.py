@@ -151,8 +151,12 @@ class Source(Protocol):
     def brief(self) -> bool:
         """Whether reading is short work."""
 
-    def read_into(self, buffer: memoryview, /) -> int | None:
-        """Fill a buffer: how much, or None if nothing comes for a while."""
+    @property
+    def anywhere(self) -> bool:
+        """Whether it can be read at any place; if not, only on from where it is."""
+
+    def read_into(self, buffer: memoryview, at: int, /) -> int | None:
+        """Fill a buffer from a place on: how much, or None if nothing comes for a while."""
 
     def changed(self) -> bool:
         """Tell, after the last read, whether it held still."""
@@ -169,9 +173,11 @@ class SourceFile:
         mtime_ns: when it was opened.
         mode: permission bits, ``& 0o777``, when it was opened.
         brief: reading a file is short work.
+        anywhere: it can be read at any place.
     """
 
     brief: Final = True
+    anywhere: Final = True
 
     def __init__(self, location: bytes, now_ns: int, *, follow: bool) -> None:
         """Open it; the arguments are those of ``read_small``.
@@ -182,13 +188,14 @@ class SourceFile:
         """
         fd, self._before = _open(location, now_ns, follow=follow)
         self._file = io.FileIO(fd)
-        self._read = 0
+        self._at = 0
+        self._shrank = False
         self.size = self._before.st_size
         self.mtime_ns = clamped(self._before.st_mtime_ns)
         self.mode = self._before.st_mode & 0o777
 
-    def read_into(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` with what comes next.
+    def read_into(self, buffer: memoryview, at: int) -> int:
+        """Fill ``buffer`` with what lies at ``at``.
 
         Returns:
             How many bytes; fewer than asked for only at the end of what there is.
@@ -196,17 +203,20 @@ class SourceFile:
         Raises:
             FileFailed: it cannot be read on (3).
         """
-        wanted = min(len(buffer), self.size - self._read)
+        wanted = max(0, min(len(buffer), self.size - at))
         done = 0
         try:
+            if at != self._at:
+                self._file.seek(at)
             while done < wanted:
                 got = self._file.readinto(buffer[done:wanted])
                 if not got:
+                    self._shrank = True
                     break
                 done += got
         except OSError as error:
             raise _failed(error) from error
-        self._read += done
+        self._at = at + done
         return done
 
     def changed(self) -> bool:
@@ -216,8 +226,9 @@ class SourceFile:
             FileFailed: it cannot be looked at (3).
         """
         try:
+            self._file.seek(self.size)
             return (
-                self._read != self.size
+                self._shrank
                 or _moved(self._before, os.fstat(self._file.fileno()))
                 or bool(self._file.read(1))
             )

@@ -22,11 +22,13 @@ class SourceStream:
         size: not known until it ends.
         mtime_ns: when it was begun.
         mode: that of a new file.
+        anywhere: it is read in order.
     """
 
     size: Final = UNKNOWN_SIZE
     mode: Final = 0o666
     brief: Final = False
+    anywhere: Final = False
 
     def __init__(self, stream: BinaryIO, now_ns: int) -> None:
         """Begin with ``stream``, which must have a descriptor (``OSError`` otherwise)."""
@@ -37,8 +39,8 @@ class SourceStream:
         if self._poll is not None:
             self._poll.register(self._fd, select.POLLIN)
 
-    def read_into(self, buffer: memoryview) -> int | None:
-        """Fill ``buffer``, all of it but at the end.
+    def read_into(self, buffer: memoryview, at: int) -> int | None:
+        """Fill ``buffer`` with what comes next, all of it but at the end; ``at`` is where it is.
 
         Returns:
             How many bytes, 0 at the end; or None where the stream keeps us waiting: call it

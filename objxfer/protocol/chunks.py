@@ -43,18 +43,31 @@ class Type(IntEnum):
     FLUSH = 29
     DONE = 30
     ABORT = 31
+    NODES = 32
+    PATCH = 33
     ACCEPT = 40
     CREDIT = 41
     WANTED = 42
     RECEIPTS = 43
     TAKEN = 44
+    COMPARED = 45
 
 
 OPENING: Final = frozenset({Type.OBJECT, Type.OBJECTS, Type.OFFER})
 """Messages that open an item."""
 CONNECTION: Final = frozenset({Type.END, Type.PING, Type.PONG, Type.FAILURE})
 """Messages of the connection itself, on item 0."""
-CREDITED: Final = frozenset({Type.DATA, Type.ENTRIES, Type.PACK, Type.FILE, Type.FILE_END})
+CREDITED: Final = frozenset(
+    {
+        Type.DATA,
+        Type.ENTRIES,
+        Type.PACK,
+        Type.FILE,
+        Type.FILE_END,
+        Type.NODES,
+        Type.PATCH,
+    }
+)
 """Messages that need credit: their chunk, header included, counts."""
 
 PAYLOAD_LIMIT: Final = dict.fromkeys(Type, CONTROL_LIMIT) | {

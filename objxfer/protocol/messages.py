@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from objxfer.errors import ExitCode, PeerError
+from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import CONTROL_LIMIT, Type
 from objxfer.protocol.fields import (
     PATH_LIMIT,
@@ -22,17 +23,7 @@ from objxfer.protocol.fields import (
     clip,
     exit_code,
 )
-from objxfer.protocol.trees import (
-    Accept,
-    Entries,
-    File,
-    FileEnd,
-    Flush,
-    Offer,
-    Pack,
-    Receipts,
-    Wanted,
-)
+from objxfer.protocol.trees import Entries, File, FileEnd, Flush, Nodes, Offer, Pack, Patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +210,7 @@ class Taken(Empty):
 
 Spoken = (
     End | Ping | Pong | Failure | Object | Objects | Offer | Entries | Pack | File | FileEnd
-    | Flush | Done | Abort | Accept | Credit | Wanted | Receipts | Taken
+    | Nodes | Patch | Flush | Done | Abort | Accept | Credit | Wanted | Receipts | Taken | Compared
 )  # fmt: skip
 """Messages whose payload is packed and unpacked."""
 Message = Spoken | Data
@@ -230,8 +221,8 @@ READERS: Final[dict[Type, type[Spoken]]] = {
     message.type: message
     for message in (
         *(End, Ping, Pong, Failure),
-        *(Object, Objects, Offer, Entries, Pack, File, FileEnd, Flush),
-        *(Done, Abort, Accept, Credit, Wanted, Receipts, Taken),
+        *(Object, Objects, Offer, Entries, Pack, File, FileEnd, Nodes, Patch, Flush),
+        *(Done, Abort, Accept, Credit, Wanted, Receipts, Taken, Compared),
     )
 }
 """Which message a payload is read as; data is not read but passed through."""

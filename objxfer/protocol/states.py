@@ -41,6 +41,8 @@ class State(IntEnum):
     """The opener owes the contents of a pack."""
     IN_FILE = auto()
     """The opener is inside a large file."""
+    PATCHING = auto()
+    """The opener owes a node of it that differs."""
     SILENT = auto()
     """The target has nothing to say but credit: it owes no receipt."""
     HEARING = auto()
@@ -67,6 +69,7 @@ _ANSWERING: Final[dict[Type, State | None]] = {
     Type.CREDIT: None,
     Type.WANTED: None,
     Type.RECEIPTS: None,
+    Type.COMPARED: None,
 }
 
 OPENED: Final[dict[tuple[Type, bool, bool], tuple[State, State]]] = {
@@ -84,7 +87,13 @@ LEGAL: Final[dict[tuple[Side, State], dict[Type, State | None]]] = {
     (Side.OPENER, State.OPEN): _ANNOUNCING | {Type.FLUSH: State.FLUSHED},
     (Side.OPENER, State.FLUSHED): _ANNOUNCING,
     (Side.OPENER, State.PACKED): {Type.DATA: State.OPEN},
-    (Side.OPENER, State.IN_FILE): {Type.DATA: None, Type.FILE_END: State.OPEN},
+    (Side.OPENER, State.IN_FILE): {
+        Type.DATA: None,
+        Type.NODES: None,
+        Type.PATCH: State.PATCHING,
+        Type.FILE_END: State.OPEN,
+    },
+    (Side.OPENER, State.PATCHING): {Type.DATA: State.IN_FILE},
     (Side.TARGET, State.SILENT): {Type.CREDIT: None},
     (Side.TARGET, State.HEARING): {Type.CREDIT: None},
     (Side.TARGET, State.OWING): {Type.CREDIT: None, Type.TAKEN: State.CLOSED},

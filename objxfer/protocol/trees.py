@@ -1,4 +1,4 @@
-"""The messages of a tree: offered, announced, wanted, streamed, receipted.
+"""What the sender of a tree says: offered, announced, streamed; ``answers`` has the other side.
 
 ``docs/protocol.md`` is the norm for every layout here. Whatever cannot be read is a ``PeerError``.
 """
@@ -12,18 +12,10 @@ from enum import IntEnum
 from typing import ClassVar
 
 from objxfer.errors import PeerError
-from objxfer.files.entries import Action, Answer, Entry, IfExists, Kind, Receipt, Verdict
-from objxfer.protocol.chunks import CONTROL_LIMIT, Type
-from objxfer.protocol.fields import (
-    PATH_LIMIT,
-    TEXT_LIMIT,
-    Empty,
-    Reader,
-    bytes16,
-    clip,
-    exit_code,
-    split,
-)
+from objxfer.files.digest import SIZE
+from objxfer.files.entries import Entry, IfExists, Kind
+from objxfer.protocol.chunks import Type
+from objxfer.protocol.fields import PATH_LIMIT, Empty, Number, Reader, bytes16
 
 _OFFER = struct.Struct(">BQQH")
 
@@ -66,30 +58,6 @@ class Offer:
         except ValueError:
             raise PeerError(f"an offer asks for an unknown rule {asked}") from None
         return cls(tops, folder, if_exists, files, size)
-
-
-_ACCEPT = struct.Struct(">I")
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """The offer is taken: announce."""
-
-    entries: int
-    """How many entries the receiver takes in one batch, at least one."""
-    type: ClassVar = Type.ACCEPT
-
-    def pack(self) -> bytes:
-        return _ACCEPT.pack(self.entries)
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Accept:
-        reader = Reader(payload)
-        message = cls(reader.u32())
-        reader.end()
-        if not message.entries:
-            raise PeerError("an offer is accepted with batches of nothing")
-        return message
 
 
 _ENTRY = struct.Struct(">BHQqHH")
@@ -194,7 +162,7 @@ class Pack:
         return cls(files)
 
 
-_FILE = struct.Struct(">QqH")
+_FILE = struct.Struct(">QqHI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +173,21 @@ class File:
     """As it was opened, or ``UNKNOWN``."""
     mtime_ns: int
     mode: int
+    held: int = 0
+    """How many nodes at its beginning are compared with those that lie there, and not sent."""
     type: ClassVar = Type.FILE
 
     def pack(self) -> bytes:
-        return _FILE.pack(self.size, self.mtime_ns, self.mode)
+        return _FILE.pack(self.size, self.mtime_ns, self.mode, self.held)
 
     @classmethod
     def unpack(cls, payload: bytes) -> File:
         reader = Reader(payload)
-        size, mtime_ns, mode = reader.unpack(_FILE)
+        size, mtime_ns, mode, held = reader.unpack(_FILE)
         reader.end()
         if mode & ~0o777:
             raise PeerError("a file of an unknown mode")
-        return cls(size, mtime_ns, mode)
+        return cls(size, mtime_ns, mode, held)
 
 
 _FILE_END = struct.Struct(">BQ")
@@ -252,142 +222,24 @@ class Flush(Empty):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Verdicts on the next announced entries, in their order."""
+class Nodes:
+    """Digests of the next held nodes of the file, to be compared with what lies there."""
 
-    verdicts: Sequence[Verdict]
-    type: ClassVar = Type.WANTED
+    digests: Sequence[bytes]
+    type: ClassVar = Type.NODES
 
     def pack(self) -> bytes:
-        packed = bytearray()
-        for verdict in self.verdicts:
-            packed.append(verdict.answer)
-            if verdict.answer is Answer.UNCHANGED:
-                packed += bytes16(verdict.stored_as)
-            elif verdict.answer is not Answer.WANTED:
-                packed.append(verdict.code)
-                packed += bytes16(clip(verdict.reason))
-        return bytes(packed)
+        return b"".join(self.digests)
 
     @classmethod
-    def unpack(cls, payload: bytes) -> Wanted:
-        reader = Reader(payload)
-        verdicts: list[Verdict] = []
-        left = len(payload)
-        while left:
-            answer = reader.u8()
-            left -= 1
-            if answer == Answer.WANTED:
-                verdicts.append(_WANTED)
-            elif answer == Answer.UNCHANGED:
-                stored_as = reader.bytes16(PATH_LIMIT)
-                left -= 2 + len(stored_as)
-                verdicts.append(Verdict(Answer.UNCHANGED, stored_as))
-            elif answer in (Answer.SKIPPED, Answer.REFUSED):
-                code = exit_code(reader.u8())
-                reason = reader.text16(TEXT_LIMIT)
-                left -= 3 + len(reason.encode())
-                verdicts.append(Verdict(Answer(answer), code=code, reason=reason))
-            else:
-                raise PeerError(f"an unknown verdict {answer}")
-        if not verdicts:
-            raise PeerError("an empty list of verdicts")
-        return cls(verdicts)
-
-    @classmethod
-    def split(cls, verdicts: Sequence[Verdict]) -> list[Wanted]:
-        """Return messages that say all of ``verdicts``, none over the limit of a payload."""
-        return [
-            cls(part)
-            for part in split(
-                verdicts,
-                lambda one: 4 + len(one.stored_as) + min(4 * len(one.reason), TEXT_LIMIT),
-                CONTROL_LIMIT,
-            )
-        ]
-
-
-_WANTED = Verdict(Answer.WANTED)
-_RECEIPT = struct.Struct(">BBBQ32sHH")
+    def unpack(cls, payload: bytes) -> Nodes:
+        if not payload or len(payload) % SIZE:
+            raise PeerError("a message ends in the middle of a field")
+        return cls([payload[at : at + SIZE] for at in range(0, len(payload), SIZE)])
 
 
 @dataclass(frozen=True, slots=True)
-class Receipts:
-    """Receipts for the next wanted entries, in their order, lost ones left out."""
+class Patch(Number):
+    """The one data chunk behind it is the held node of this number, which differed."""
 
-    receipts: Sequence[Receipt]
-    type: ClassVar = Type.RECEIPTS
-
-    def pack(self) -> bytes:
-        packed = []
-        for receipt in self.receipts:
-            reason = clip(receipt.reason)
-            packed.append(
-                _RECEIPT.pack(
-                    receipt.action,
-                    receipt.durable,
-                    receipt.code,
-                    receipt.size,
-                    receipt.digest,
-                    len(receipt.stored_as),
-                    len(reason),
-                )
-            )
-            packed += (receipt.stored_as, reason)
-        return b"".join(packed)
-
-    @classmethod
-    def unpack(cls, payload: bytes) -> Receipts:
-        receipts: list[Receipt] = []
-        at, end = 0, len(payload)
-        while at < end:
-            if at + _RECEIPT.size > end:
-                raise PeerError("a message ends in the middle of a field")
-            action, durable, code, size, digest, path_size, text_size = _RECEIPT.unpack_from(
-                payload, at
-            )
-            at += _RECEIPT.size
-            stored_as = payload[at : at + path_size]
-            at += path_size
-            reason = payload[at : at + text_size]
-            at += text_size
-            if at > end or path_size > PATH_LIMIT or text_size > TEXT_LIMIT:
-                raise PeerError("a receipt's text is too long or cut off")
-            if action not in _ACTIONS or durable > 1:
-                raise PeerError(f"an unknown receipt {action}")
-            if digest == _NO_DIGEST:
-                digest = b""
-            receipts.append(
-                Receipt(
-                    _ACTIONS[action],
-                    size,
-                    digest,
-                    bool(durable),
-                    stored_as,
-                    exit_code(code),
-                    _text(reason),
-                )
-            )
-        if not receipts:
-            raise PeerError("an empty list of receipts")
-        return cls(receipts)
-
-    @classmethod
-    def split(cls, receipts: Sequence[Receipt]) -> list[Receipts]:
-        """Return messages that say all of ``receipts``, none over the limit of a payload."""
-        return [cls(part) for part in split(receipts, _receipt_size, CONTROL_LIMIT)]
-
-
-_ACTIONS = {int(action): action for action in Action}
-_NO_DIGEST = bytes(32)
-
-
-def _receipt_size(receipt: Receipt) -> int:
-    return _RECEIPT.size + len(receipt.stored_as) + min(4 * len(receipt.reason), TEXT_LIMIT)
-
-
-def _text(encoded: bytes) -> str:
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        raise PeerError("a text is not UTF-8") from None
+    type: ClassVar = Type.PATCH

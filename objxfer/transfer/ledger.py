@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, FileFailed, PeerError
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, Kind, Receipt, Verdict
@@ -22,6 +22,16 @@ class Owed:
     size: int = 0
     digest: bytes = b""
     changed: bool = False
+    kept: int = 0
+    """Bytes of it that lay there already."""
+
+
+class Due(NamedTuple):
+    """A wanted file that is not sent yet."""
+
+    found: Found
+    held: int
+    """How many of its first nodes seem to lie there."""
 
 
 class Ledger:
@@ -34,8 +44,7 @@ class Ledger:
         self.report = Report(tops=tops)
         self.announced: deque[Found] = deque()
         """No verdict yet."""
-        self.wanted: deque[Found] = deque()
-        """Wanted files, not sent yet."""
+        self.wanted: deque[Due] = deque()
         self.owed: deque[Owed] = deque()
         """Sent, no receipt yet."""
         self._tally = tally
@@ -48,9 +57,9 @@ class Ledger:
         for verdict in verdicts:
             found = self.announced.popleft()
             entry = found.entry
-            if verdict.answer is Answer.WANTED:
+            if verdict.answer in (Answer.WANTED, Answer.PARTIAL):
                 if entry.kind is Kind.FILE:
-                    self.wanted.append(found)
+                    self.wanted.append(Due(found, verdict.held))
                 else:
                     self.owed.append(Owed(entry))
                 continue
@@ -85,7 +94,7 @@ class Ledger:
         outcome = OUTCOMES[receipt.action]
         if receipt.action in (Action.RECEIVED, Action.REPLACED):
             if outcome is Outcome.RECEIVED:
-                outcome = Outcome.SENT
+                outcome = Outcome.RESUMED if owed.kept else Outcome.SENT
             if owed.entry.kind is Kind.FILE and (
                 receipt.size != owed.size or receipt.digest != owed.digest
             ):
@@ -107,6 +116,7 @@ class Ledger:
                 stored_as=receipt.stored_as,
                 code=code,
                 reason=reason,
+                kept=owed.kept,
             ),
             owed.entry.kind,
         )

@@ -16,23 +16,14 @@ from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
 from objxfer.limits import MIB, Limits
+from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.messages import Data, Done, Message
-from objxfer.protocol.trees import (
-    Accept,
-    Entries,
-    Fate,
-    File,
-    FileEnd,
-    Flush,
-    Offer,
-    Pack,
-    Receipts,
-    Wanted,
-)
+from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Nodes, Offer, Pack, Patch
 from objxfer.transfer.buffers import Pool
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import OUTCOMES, EntryReport, OnEntry, Outcome, Report
+from objxfer.transfer.settling import Settling
 from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 
 _GROUP_FILES: Final = 200
@@ -56,11 +47,15 @@ class Part(Protocol):
     def brief(self) -> bool:
         """Whether writing is short work."""
 
-    def write(self, data: Buffer, /) -> None:
-        """Append contents."""
+    @property
+    def surrendered(self) -> bool:
+        """Whether a newer connection goes on with it."""
 
-    def add(self, node: bytes, /) -> None:
-        """Take the digest of the next node."""
+    def put(self, index: int, data: Buffer, node: bytes, /) -> None:
+        """Write one node."""
+
+    def compare(self, first: int, nodes: Sequence[bytes], /) -> list[bool]:
+        """Say which nodes lie here already."""
 
     def finish(self, size: int, mtime_ns: int, mode: int, /) -> None:
         """Hear that it is whole."""
@@ -78,8 +73,8 @@ class Taker(Protocol):
     def forgo(self, entry: Entry, /) -> None:
         """Hear that a wanted file will not come."""
 
-    def open(self, entry: Entry, /) -> Part:
-        """Begin a file that comes piece by piece."""
+    def open(self, entry: Entry, held: int, /) -> Part:
+        """Begin a file that comes piece by piece, or go on with it."""
 
     def publish(self) -> list[tuple[Entry, Receipt]]:
         """Flush and name all finished parts."""
@@ -94,7 +89,7 @@ class Taker(Protocol):
         """Make folders, or dress those that are there."""
 
     def close(self) -> None:
-        """Remove what was not published, and release what is held."""
+        """Let go of what was not published, and release what is held."""
 
 
 OpenTaker = Callable[[Offer], Taker]
@@ -135,7 +130,10 @@ class _TreeReceiver:
         self._on_entry = on_entry
         self._report = Report(tops=offer.tops)
         self._kind = Kind.FILE
-        self._wanted: deque[Entry] = deque()
+        self._wanted: deque[tuple[Entry, int]] = deque()
+        """Files that will come, and how many of their nodes seem to lie here."""
+        self._kept: dict[bytes, int] = {}
+        """Bytes that lay here already, of the files of this group."""
         self._group_files = self._group_bytes = 0
         self._group_began = 0.0
 
@@ -200,8 +198,8 @@ class _TreeReceiver:
                 raise LimitExceeded(f"more than {_AHEAD} files announced and not sent")
             verdicts = yield from run(lambda: taker.judge(entries))
             for entry, verdict in zip(entries, verdicts, strict=True):
-                if verdict.answer is Answer.WANTED:
-                    self._wanted.append(entry)
+                if verdict.answer in (Answer.WANTED, Answer.PARTIAL):
+                    self._wanted.append((entry, verdict.held))
                 else:
                     self._tell_verdict(entry, verdict)
             for part in Wanted.split(verdicts):
@@ -225,7 +223,7 @@ class _TreeReceiver:
         lost: list[Entry] = []
         at = 0
         for file in pack.files:
-            entry = self._pop_wanted()
+            entry, _ = self._pop_wanted()
             if file.fate is Fate.LOST:
                 lost.append(entry)
                 continue
@@ -245,32 +243,29 @@ class _TreeReceiver:
         yield from self._send_receipts([file.entry for file in arrived], receipts)
 
     def _take_file(self, taker: Taker, file: File) -> Steps[None]:
-        entry = self._pop_wanted()
+        entry, held = self._pop_wanted()
+        if file.held > held:
+            raise PeerError("more of a file is held than was said")
+        settling = Settling(file.size, file.held)
         # As it was announced: for that much there is space, whatever is said of it now.
-        part = yield from run(lambda: taker.open(entry))
-        tally, size = self._tally, 0
+        part = yield from run(lambda: taker.open(entry, file.held))
+        tally = self._tally
         tally.path, tally.path_done, tally.path_total = entry.path, 0, file.size
-        while isinstance(message := (yield Receive()), Data):
-            if size % NODE:
-                raise PeerError("a file goes on behind its last node")
-            size += len(message.payload)
-            if size > file.size:
-                raise PeerError("a file is longer than it was said to be")
-            yield from run(partial(_append, part, message), brief=part.brief)
-            if file.size == UNKNOWN and part.failure:
+        while not isinstance(message := (yield Receive()), FileEnd):
+            yield from self._take_piece(part, settling, message)
+            if part.surrendered or (file.size == UNKNOWN and part.failure):
+                assert part.failure is not None
                 raise _ended(part.failure)  # a stream may go on for ever
-            tally.bytes_done += len(message.payload)
-            tally.path_done = size
             del message
         tally.path, tally.path_total = b"", None
-        if not isinstance(message, FileEnd):
-            raise PeerError(f"{message.type.name} in the middle of a file")
         if message.fate is Fate.LOST:
             yield from run(part.discard)
             return
-        if message.size != size:
-            raise PeerError("a file is not as long as its end says")
-        yield from run(lambda: part.finish(size, file.mtime_ns, file.mode), brief=True)
+        settling.end(message.size)
+        size = message.size
+        yield from run(lambda: part.finish(size, file.mtime_ns, file.mode), brief=not held)
+        if settling.kept:
+            self._kept[entry.path] = settling.kept
         if not self._group_files:
             self._group_began = self._port.now
         self._group_files += 1
@@ -281,6 +276,28 @@ class _TreeReceiver:
             or self._port.now - self._group_began >= _GROUP_SECONDS
         ):
             yield from self._publish(taker)
+
+    def _take_piece(self, part: Part, settling: Settling, message: Message) -> Steps[None]:
+        """Take what comes of a file: data, or what to compare with what lies here."""
+        match message:
+            case Data():
+                index, size = settling.place(len(message.payload)), len(message.payload)
+                yield from run(partial(_put, part, index, message), brief=part.brief)
+                self._count(size)
+            case Nodes(digests):
+                first = settling.ask(len(digests))
+                same = yield from run(lambda: part.compare(first, digests))
+                settling.answer(first, same)
+                self._count(same.count(True) * NODE)
+                yield from send(Compared(same))
+            case Patch(number):
+                settling.patch(number)
+            case _:
+                raise PeerError(f"{message.type.name} in the middle of a file")
+
+    def _count(self, size: int) -> None:
+        self._tally.bytes_done += size
+        self._tally.path_done += size
 
     def _publish(self, taker: Taker) -> Steps[None]:
         if self._group_files:
@@ -297,7 +314,7 @@ class _TreeReceiver:
             for part in Receipts.split(receipts):
                 yield from send(part)
 
-    def _pop_wanted(self) -> Entry:
+    def _pop_wanted(self) -> tuple[Entry, int]:
         if not self._wanted:
             raise PeerError("a file that was not wanted")
         return self._wanted.popleft()
@@ -319,15 +336,18 @@ class _TreeReceiver:
         self._tell(report, Kind.FILE)
 
     def _tell_receipt(self, entry: Entry, receipt: Receipt) -> None:
+        kept = self._kept.pop(entry.path, 0)
+        outcome = OUTCOMES[receipt.action]
         report = EntryReport(
             entry.path,
-            OUTCOMES[receipt.action],
+            Outcome.RESUMED if kept and outcome is Outcome.RECEIVED else outcome,
             receipt.size,
             receipt.digest,
             durable=receipt.durable,
             stored_as=receipt.stored_as,
             code=_here(receipt.code),
             reason=receipt.reason,
+            kept=kept,
         )
         self._tell(report, entry.kind)
 
@@ -352,10 +372,9 @@ def _ended(failure: Receipt) -> ObjxferError:
     """Return what a failed stream ends its delivery with."""
     if failure.code is ExitCode.PEER_NO_SPACE:
         return NoSpace(failure.reason)
-    return FileFailed(failure.reason)
+    return FileFailed(failure.reason, exit_code=_here(failure.code))
 
 
-def _append(part: Part, message: Data) -> None:
-    part.write(message.payload)
-    part.add(message.digest)
+def _put(part: Part, index: int, message: Data) -> None:
+    part.put(index, message.payload, message.digest)
     POOL.give(message.payload)

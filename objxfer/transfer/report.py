@@ -20,9 +20,14 @@ class Outcome(StrEnum):
     SENT = "sent"
     RECEIVED = "received"
     REPLACED = "replaced"
+    RESUMED = "resumed"
     UNCHANGED = "unchanged"
     SKIPPED = "skipped"
     FAILED = "failed"
+
+
+CARRIED: Final = (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED, Outcome.RESUMED)
+"""Outcomes of what was carried, all of it or the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class EntryReport:
     """What this entry makes the command end with."""
     reason: str = ""
     """Why, where it is not as it should be. May be the peer's words."""
+    kept: int = 0
+    """Bytes of ``size`` that lay there from a time before, and were not carried again."""
 
 
 OnEntry = Callable[[EntryReport], None]
@@ -61,6 +68,8 @@ class Report:
     """Files and links, whatever became of them."""
     bytes: int = 0
     """Contents that were carried."""
+    kept: int = 0
+    """Contents that lay there from a time before, and were not carried again."""
     bytes_on_wire: int = 0
     """Chunks both ways."""
     seconds: float = 0.0
@@ -86,8 +95,9 @@ class Report:
         if counts or entry.code:
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
-        if entry.outcome in (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED):
-            self.bytes += entry.size
+        if entry.outcome in CARRIED:
+            self.bytes += entry.size - entry.kept
+            self.kept += entry.kept
         if entry.code:
             self.codes[entry.code] = self.codes.get(entry.code, 0) + 1
             if len(self.problems) < _KEPT:

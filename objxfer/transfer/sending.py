@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from objxfer.errors import FileFailed, LimitExceeded, PeerError
 from objxfer.files import scan
-from objxfer.files.digest import FileDigest, file_digest, node_digest
+from objxfer.files.digest import NODE, file_digest, node_digest
 from objxfer.files.entries import (
     Entry,
     IfExists,
@@ -25,23 +25,12 @@ from objxfer.files.scan import Found, LeftOut
 from objxfer.files.source import SmallFile, Source, SourceFile, read_small
 from objxfer.files.stream import SourceStream
 from objxfer.limits import KIB, MIB
+from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import OFFER_LIMIT, UNKNOWN
 from objxfer.protocol.fields import PATH_LIMIT
 from objxfer.protocol.messages import Data, Done
-from objxfer.protocol.trees import (
-    Accept,
-    Entries,
-    Fate,
-    File,
-    FileEnd,
-    Flush,
-    Offer,
-    Pack,
-    Packed,
-    Receipts,
-    Wanted,
-)
-from objxfer.transfer.buffers import Ring
+from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Offer, Pack, Packed
+from objxfer.transfer.contents import Contents
 from objxfer.transfer.ledger import Ledger, Owed
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import OnEntry, Report
@@ -169,7 +158,7 @@ class _Sender:
         self._batch = _BATCH
         self._flushed = False
         self._done = False
-        self._ring = Ring()
+        self._contents = Contents(port, delivery.tally, self._listen)
 
     def send(self, total_files: int, total_bytes: int) -> Steps[Report]:
         """Send everything, from the offer to the last receipt."""
@@ -201,10 +190,10 @@ class _Sender:
             while len(self._ledger.owed) > _OWED:
                 yield from self._listen(wait=True)
             self._flushed = False
-            if self._ledger.wanted[0].entry.size <= SMALL:
+            if self._ledger.wanted[0].found.entry.size <= SMALL:
                 yield from self._send_pack()
             else:
-                yield from self._send_file(self._ledger.wanted.popleft())
+                yield from self._send_file(*self._ledger.wanted.popleft())
         elif self._ledger.announced:
             yield from self._listen(wait=True)
         else:
@@ -261,6 +250,8 @@ class _Sender:
                     self._ledger.take_verdicts(verdicts)
                 case Receipts(receipts):
                     self._ledger.take_receipts(receipts)
+                case Compared(same):
+                    self._contents.answered(same)
                 case Done():
                     self._done = True
                     return
@@ -275,11 +266,11 @@ class _Sender:
         batch: list[Found] = []
         size = 0
         while self._ledger.wanted and len(batch) < _PACK_FILES:
-            entry = self._ledger.wanted[0].entry
+            entry = self._ledger.wanted[0].found.entry
             if entry.size > SMALL or (batch and size + entry.size > _PACK_BYTES):
                 break
             size += entry.size
-            batch.append(self._ledger.wanted.popleft())
+            batch.append(self._ledger.wanted.popleft().found)
         read, grown = yield from run(lambda: self._read_pack(batch))
         if read.files:
             self._ledger.owed.extend(read.owed)
@@ -318,8 +309,8 @@ class _Sender:
         digest = node_digest(joined) if joined else b""
         return _Read(read.files, joined, digest, read.owed, read.lost), rest
 
-    def _send_file(self, found: Found) -> Steps[None]:
-        """Send one file piece by piece."""
+    def _send_file(self, found: Found, held: int = 0) -> Steps[None]:
+        """Send one file piece by piece; its first ``held`` nodes seem to lie there."""
         entry = found.entry
         try:
             source = yield from run(lambda: self._open(found))
@@ -330,9 +321,10 @@ class _Sender:
         with closing(source):
             tally = self._tally
             tally.path, tally.path_done, tally.path_total = entry.path, 0, source.size
-            yield from send(File(source.size, source.mtime_ns, source.mode))
+            held = min(held, source.size // NODE)
+            yield from send(File(source.size, source.mtime_ns, source.mode, held))
             try:
-                digest, size = yield from self._send_contents(source)
+                gone = yield from self._contents.send(source, held)
                 changed = yield from run(source.changed, brief=True)
             except FileFailed as error:
                 yield from send(FileEnd(Fate.LOST, 0))
@@ -340,35 +332,8 @@ class _Sender:
                 return
             finally:
                 tally.path, tally.path_total = b"", None
-            yield from send(FileEnd(Fate.READ, size))
-            self._ledger.owed.append(Owed(entry, size, digest, changed))
-
-    def _send_contents(self, source: Source) -> Steps[tuple[bytes, int]]:
-        """Send what a source gives; return its digest and size."""
-        digest, size, tally = FileDigest(), 0, self._tally
-        while True:
-            buffer = self._ring.take(self._port.written)
-            piece = yield from self._read_piece(source, buffer)
-            if piece is None:
-                self._ring.give(buffer, 0)
-                return digest.value(size), size
-            self._ring.give(buffer, (yield from send(piece)))
-            digest.add(piece.digest)
-            size += len(piece.payload)
-            tally.bytes_done += len(piece.payload)
-            tally.path_done = size
-            yield from self._listen(wait=False)  # receipts for what went before
-
-    def _read_piece(self, source: Source, buffer: memoryview) -> Steps[Data | None]:
-        """Read the next node; None at the end."""
-
-        def read() -> Data | int | None:
-            got = source.read_into(buffer)
-            return Data(buffer[:got], node_digest(buffer[:got])) if got else got
-
-        while (piece := (yield from run(read, brief=source.brief))) is None:
-            yield from self._listen(wait=False)
-        return piece if isinstance(piece, Data) else None
+            yield from send(FileEnd(Fate.READ, gone.size))
+            self._ledger.owed.append(Owed(entry, gone.size, gone.digest, changed, gone.kept))
 
 
 _LOST: Final = Packed(Fate.LOST, 0, 0, 0)

@@ -30,6 +30,7 @@ def terms(key: Key | None = KEY) -> Terms:
         timeout=10.0,
         into=None,
         if_exists=IfExists.RENAME,
+        keep_partial=0.0,
         limits=Limits(),
         insecure=True,
     )

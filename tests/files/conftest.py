@@ -13,6 +13,7 @@ from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
 from support.inbox import MakeSink, descriptors, fingerprint
+from support.partials import partials
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ def make_sink(root: Root) -> Iterator[MakeSink]:
         tops: tuple[bytes, ...] = (b"top",),
         limits: Limits = Limits(),  # noqa: B008 -- it is frozen
     ) -> Sink:
-        sink = Sink(root, tops=tops, if_exists=if_exists, asked=asked, limits=limits)
+        sink = Sink(
+            root, partials(root), tops=tops, if_exists=if_exists, asked=asked, limits=limits
+        )
         made.append(sink)
         return sink
 

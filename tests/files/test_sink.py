@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from objxfer.errors import ExitCode
-from objxfer.files.digest import NODE, file_digest, node_digest
+from objxfer.files.digest import NODE, file_digest, node_digest, node_digests
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, IfExists, Kind, Receipt
 from objxfer.files.root import Quirks, Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
 from support.inbox import MakeSink, Row, corpus, file
+from support.partials import partials
 
 TIME = 10**18
 
@@ -293,9 +294,8 @@ class TestPart:
         contents = b"x" * (NODE + 7)
         entry = file(b"top/large", contents).entry
         part = sink.open(entry)
-        for piece in (contents[:NODE], contents[NODE:]):
-            part.write(piece)
-            part.add(node_digest(piece))
+        for index, piece in enumerate((contents[:NODE], contents[NODE:])):
+            part.put(index, piece, node_digest(piece))
         assert names(inbox / "top") != ["large"]
         part.finish(len(contents), TIME, 0o600)
         assert sink.publish() == [
@@ -307,8 +307,7 @@ class TestPart:
     def test_a_shorter_file_than_was_reserved_for(self, sink: Sink, inbox: Path) -> None:
         announced = Entry(b"top/large", Kind.FILE, 20 * NODE, TIME)
         part = sink.open(announced)
-        part.write(b"short")
-        part.add(node_digest(b"short"))
+        part.put(0, b"short", node_digest(b"short"))
         part.finish(5, TIME, 0o600)
         ((entry, receipt),) = sink.publish()
         assert entry is announced
@@ -318,8 +317,7 @@ class TestPart:
     def test_a_stream_is_never_taken_for_what_is_there(self, sink: Sink, inbox: Path) -> None:
         lay(inbox / "top/stream", b"new", TIME)
         part = sink.open(Entry(b"top/stream", Kind.FILE, UNKNOWN_SIZE))
-        part.write(b"new")
-        part.add(node_digest(b"new"))
+        part.put(0, b"new", node_digest(b"new"))
         part.finish(3, TIME, 0o600)
         ((_, receipt),) = sink.publish()
         assert receipt.stored_as == b"top/stream (1)"
@@ -328,13 +326,13 @@ class TestPart:
         first, second = sink.open(file(b"top/1").entry), sink.open(file(b"top/2", b"").entry)
         second.finish(0, TIME, 0o600)
         assert [entry.path for entry, _ in sink.publish()] == [b"top/2"]
-        first.write(b"new")
+        first.put(0, b"new", node_digest(b"new"))
         first.finish(3, TIME, 0o600)
         assert [entry.path for entry, _ in sink.publish()] == [b"top/1"]
 
     def test_a_discarded_one_leaves_nothing(self, sink: Sink, inbox: Path) -> None:
         part = sink.open(file(b"top/a").entry)
-        part.write(b"new")
+        part.put(0, b"new", node_digest(b"new"))
         part.finish(3, TIME, 0o600)
         part.discard()
         part.discard()
@@ -344,7 +342,7 @@ class TestPart:
     def test_closing_removes_what_was_not_published(self, sink: Sink, inbox: Path) -> None:
         lay(inbox / "top/a.txt")
         lay(inbox / "top/.objxfer-of-another")
-        sink.open(file(b"top/a.txt").entry).write(b"ne")
+        sink.open(file(b"top/a.txt").entry).put(0, b"ne", node_digest(b"ne"))
         sink.open(file(b"top/b.txt", b"").entry).finish(0, TIME, 0o600)
         sink.close()
         sink.close()
@@ -355,8 +353,7 @@ class TestPart:
     def test_one_that_cannot_begin_says_so_and_takes_no_harm(self, sink: Sink) -> None:
         part = sink.open(Entry(b"top/../x", Kind.FILE, 3))
         assert part.failure is not None
-        part.write(b"new")
-        part.add(node_digest(b"new"))
+        part.put(0, b"new", node_digest(b"new"))
         part.finish(3, TIME, 0o600)
         ((_, receipt),) = sink.publish()
         assert receipt.code == ExitCode.REFUSED
@@ -372,7 +369,7 @@ class TestFailures:
         assert names(inbox / "top") == ["a.txt"]
         assert (inbox / "top/a.txt").read_bytes() == b"old"
 
-    @pytest.mark.parametrize("call", ["write", "fchmod", "utime", "fsync", "rename"])
+    @pytest.mark.parametrize("call", ["pwrite", "fchmod", "utime", "fsync", "rename"])
     @pytest.mark.parametrize(
         ("number", "code"),
         [
@@ -475,6 +472,7 @@ class TestFailures:
             with Root(mount) as root:
                 sink = Sink(
                     root,
+                    partials(root),
                     tops=[b"top"],
                     if_exists=IfExists.REPLACE,
                     asked=None,
@@ -511,7 +509,8 @@ class TestFailures:
         monkeypatch.setattr(os, "posix_fallocate", failing(errno.EOPNOTSUPP))
         contents = b"x" * (9 * NODE)
         part = sink.open(file(b"top/large", contents).entry)
-        part.write(contents)
+        for index, node in enumerate(node_digests(contents)):
+            part.put(index, contents[index * NODE : (index + 1) * NODE], node)
         part.finish(len(contents), TIME, 0o600)
         assert sink.publish()[0][1].action is Action.RECEIVED
 
@@ -524,8 +523,8 @@ class TestFailures:
     def test_writes_may_be_short(
         self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        write = os.write
-        monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:2]))
+        write = os.pwrite
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:2], at))
         assert pack(sink, contents=b"seven..").action is Action.RECEIVED
         assert (inbox / "top/a.txt").read_bytes() == b"seven.."
 
@@ -780,6 +779,7 @@ class TestRaces:
                 with Root(inbox) as root:
                     sink = Sink(
                         root,
+                        partials(root),
                         tops=[b"top"],
                         if_exists=IfExists.REPLACE,
                         asked=None,

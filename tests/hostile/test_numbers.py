@@ -19,10 +19,11 @@ from objxfer.errors import (
 )
 from objxfer.files.entries import Answer
 from objxfer.limits import GIB, KIB, MIB, Limits
+from objxfer.protocol.answers import Accept, Wanted
 from objxfer.protocol.chunks import CONTROL_LIMIT, ENTRIES_LIMIT, Type
 from objxfer.protocol.messages import Credit, Object
 from objxfer.protocol.session import INITIAL_CREDIT, data
-from objxfer.protocol.trees import Accept, Entries, File, Wanted
+from objxfer.protocol.trees import Entries, File
 from objxfer.transfer.steps import Steps, receive, send
 from support.byhand import delivers, file, insists, offer, perform, simulate
 from support.connected import PATIENCE, begin, connected

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from objxfer.errors import ExitCode, PeerError
 from objxfer.files.entries import Action, Answer, Receipt, Verdict
+from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import CONTROL_LIMIT, PAYLOAD_LIMIT, Type
 from objxfer.protocol.messages import READERS, Abort, Data, Object, Objects, Spoken
-from objxfer.protocol.trees import Accept, Entries, File, FileEnd, Offer, Pack, Receipts, Wanted
+from objxfer.protocol.trees import Entries, File, FileEnd, Nodes, Offer, Pack
 from support import messages as said
 
 SPOKEN = {kind: example for kind, example in said.EXAMPLES.items() if not isinstance(example, Data)}
@@ -58,7 +59,11 @@ OTHER_FIELDS: dict[str, tuple[type[Spoken], bytes]] = {
     "lost file's end with a size": (FileEnd, struct.pack(">BQ", 2, 1)),
     "no verdicts": (Wanted, b""),
     "verdict 0": (Wanted, b"\0"),
-    "verdict 5": (Wanted, b"\1\5"),
+    "verdict 6": (Wanted, b"\1\6"),
+    "partial of nothing": (Wanted, b"\5\0\0\0\0"),
+    "no nodes": (Nodes, b""),
+    "no answers about nodes": (Compared, b""),
+    "answer 2 about a node": (Compared, b"\1\2"),
     "verdict with a reason not utf-8": (Wanted, b"\3\0\0\1\xff"),
     "verdict with a reason of 1025 bytes": (Wanted, b"\4\0\4\1" + b"x" * 1025),
     "verdict with a path of 4097 bytes": (Wanted, b"\2\x10\1" + b"x" * 4097),

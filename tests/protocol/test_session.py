@@ -14,6 +14,7 @@ from objxfer.errors import (
 )
 from objxfer.files.entries import Action, Answer, Entry, Kind, Receipt, Verdict
 from objxfer.limits import KIB, MIB, Limits
+from objxfer.protocol.answers import Accept, Receipts, Wanted
 from objxfer.protocol.chunks import ENTRIES_LIMIT, OVERHEAD, PAYLOAD_LIMIT, Type
 from objxfer.protocol.handshake import Mode
 from objxfer.protocol.messages import (
@@ -30,19 +31,7 @@ from objxfer.protocol.messages import (
     Taken,
 )
 from objxfer.protocol.session import INITIAL_CREDIT, Event, Session, data
-from objxfer.protocol.trees import (
-    Accept,
-    Entries,
-    Fate,
-    File,
-    FileEnd,
-    Flush,
-    Offer,
-    Pack,
-    Packed,
-    Receipts,
-    Wanted,
-)
+from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Offer, Pack, Packed
 from support.messages import EXAMPLES, LARGE, OFFER
 from support.pair import (
     Cut,

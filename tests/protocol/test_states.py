@@ -5,11 +5,12 @@ from typing import Final
 import pytest
 
 from objxfer.errors import ExitCode, PeerError
+from objxfer.protocol.answers import Accept
 from objxfer.protocol.chunks import CONNECTION, OPENING, Type
 from objxfer.protocol.messages import Abort, Done, Message, Object, Taken
 from objxfer.protocol.session import Session
 from objxfer.protocol.states import ANSWERS, LEGAL, OPENED, Side, State
-from objxfer.protocol.trees import Accept, Fate, File, FileEnd, Flush, Offer, Pack, Packed
+from objxfer.protocol.trees import Fate, File, FileEnd, Flush, Offer, Pack, Packed, Patch
 from support.messages import EXAMPLES, LARGE, OFFER
 from support.pair import Pair, chunk, feed, packed
 
@@ -28,6 +29,10 @@ WAYS: Final[dict[tuple[Side, State], tuple[Object | Offer, list[tuple[Side, Mess
     (OPENER, State.FLUSHED): (OFFER, [(TARGET, Accept(9)), (OPENER, Flush())]),
     (OPENER, State.PACKED): (OFFER, [(TARGET, Accept(9)), (OPENER, PACK)]),
     (OPENER, State.IN_FILE): (OFFER, [(TARGET, Accept(9)), (OPENER, FILE)]),
+    (OPENER, State.PATCHING): (
+        OFFER,
+        [(TARGET, Accept(9)), (OPENER, FILE), (OPENER, Patch(0))],
+    ),
     (OPENER, State.CLOSED): (OFFER, [(TARGET, Accept(9)), (OPENER, Done())]),
     (TARGET, State.SILENT): (LARGE, []),
     (TARGET, State.HEARING): (LARGE_WITH_RECEIPT, []),
@@ -44,14 +49,15 @@ MAY_SAY: Final = {
     (OPENER, State.OPEN): "ENTRIES PACK FILE FLUSH DONE ABORT",
     (OPENER, State.FLUSHED): "ENTRIES PACK FILE DONE ABORT",
     (OPENER, State.PACKED): "DATA ABORT",
-    (OPENER, State.IN_FILE): "DATA FILE_END ABORT",
+    (OPENER, State.IN_FILE): "DATA NODES PATCH FILE_END ABORT",
+    (OPENER, State.PATCHING): "DATA ABORT",
     (OPENER, State.CLOSED): "",
     (TARGET, State.SILENT): "CREDIT ABORT",
     (TARGET, State.HEARING): "CREDIT ABORT",
     (TARGET, State.OWING): "CREDIT TAKEN ABORT",
     (TARGET, State.ASKED): "ACCEPT ABORT",
-    (TARGET, State.ANSWERING): "CREDIT WANTED RECEIPTS ABORT",
-    (TARGET, State.LAST): "CREDIT WANTED RECEIPTS DONE ABORT",
+    (TARGET, State.ANSWERING): "CREDIT WANTED RECEIPTS COMPARED ABORT",
+    (TARGET, State.LAST): "CREDIT WANTED RECEIPTS COMPARED DONE ABORT",
 }
 
 

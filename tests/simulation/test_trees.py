@@ -19,6 +19,7 @@ from objxfer.errors import (
 )
 from objxfer.files.entries import Action, Entry, IfExists, Receipt
 from objxfer.files.part import Part
+from objxfer.files.partials import KEEP
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import KIB, MIB, Limits
@@ -27,6 +28,7 @@ from objxfer.transfer.progress import Tally
 from objxfer.transfer.receiving import OpenTaker, Taker
 from objxfer.transfer.report import Outcome, Report
 from objxfer.transfer.sending import Delivery, send_stream
+from support.partials import OWNER, partials
 from support.simulator import Script, Simulator
 
 FAST = 1 << 20
@@ -51,7 +53,7 @@ def source_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def into(folder: Path, if_exists: IfExists = IfExists.RENAME) -> OpenTaker:
     folder.mkdir(exist_ok=True)
-    return place(str(folder), if_exists, Limits())
+    return place(str(folder), if_exists, Limits(), owner=OWNER, keep_partial=KEEP)
 
 
 def contents(top: Path) -> dict[str, bytes | str | None]:
@@ -114,8 +116,8 @@ def test_a_cut_leaves_whole_files_or_none(seed: int, source: Path, tmp_path: Pat
 class _Stubborn(Sink):
     """A place that gives up in the middle of a large file."""
 
-    def open(self, entry: Entry) -> Part:
-        part = super().open(entry)
+    def open(self, entry: Entry, held: int = 0) -> Part:
+        part = super().open(entry, held)
         if entry.size < MIB:
             return part
         return _Brittle(part)  # type: ignore[return-value]  # it does what a Part does
@@ -124,17 +126,14 @@ class _Stubborn(Sink):
 class _Brittle:
     brief = True
     failure = None
+    surrendered = False
 
     def __init__(self, part: Part) -> None:
         self._part = part
-        self._nodes = 0
 
-    def write(self, data: bytes) -> None:
-        self._part.write(data)
-
-    def add(self, node: bytes) -> None:
-        self._nodes += 1
-        if self._nodes == 2:
+    def put(self, index: int, data: bytes, node: bytes) -> None:
+        self._part.put(index, data, node)
+        if index == 1:
             raise NoSpace("the disk is full")
 
 
@@ -149,8 +148,10 @@ def test_the_receiver_aborts_in_the_middle_of_a_file(
     received: list[Report] = []
 
     def stubborn(offer: Offer) -> Taker:
+        root = Root(tmp_path / "in")
         return _Stubborn(
-            Root(tmp_path / "in"),
+            root,
+            partials(root),
             tops=offer.tops,
             if_exists=IfExists.RENAME,
             asked=None,
@@ -225,14 +226,16 @@ def test_a_stream_that_fails_there_ends_here(tmp_path: Path) -> None:
     client, server = simulator.client, simulator.server
 
     class Full(Sink):
-        def open(self, entry: Entry) -> Part:
-            part = super().open(entry)
+        def open(self, entry: Entry, held: int = 0) -> Part:
+            part = super().open(entry, held)
             part.fail(Receipt(Action.FAILED, code=ExitCode.PEER_NO_SPACE, reason="no space left"))
             return part
 
     def full(offer: Offer) -> Taker:
+        root = Root(tmp_path)
         return Full(
-            Root(tmp_path),
+            root,
+            partials(root),
             tops=offer.tops,
             if_exists=IfExists.RENAME,
             asked=None,

@@ -9,20 +9,14 @@ from typing import TypeVar
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.places import place
 from objxfer.files.entries import Answer, Entry, IfExists, Kind, Receipt, Verdict
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
+from objxfer.protocol.answers import Accept, Receipts, Wanted
 from objxfer.protocol.messages import Done, Message
 from objxfer.protocol.session import data
-from objxfer.protocol.trees import (
-    Accept,
-    Entries,
-    Fate,
-    Offer,
-    Pack,
-    Packed,
-    Receipts,
-    Wanted,
-)
+from objxfer.protocol.trees import Entries, Fate, Offer, Pack, Packed
 from objxfer.transfer.steps import Port, Steps, receive, send
+from support.partials import OWNER
 from support.simulator import Script, Simulator
 
 T = TypeVar("T")
@@ -110,6 +104,10 @@ def simulate(
         outcome.append(task.result())
 
     client.run(speaks(lambda _: steps))
-    server.run(server.takes(place(str(into), if_exists, limits or Limits()), []))
+    server.run(
+        server.takes(
+            place(str(into), if_exists, limits or Limits(), owner=OWNER, keep_partial=KEEP), []
+        )
+    )
     simulator.run()
     return (outcome or client.errors)[0], next(iter(server.errors), None)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from objxfer.errors import ExitCode
 from objxfer.files.entries import Action, Answer, Entry, IfExists, Kind, Receipt, Verdict
+from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import UNKNOWN, Type
 from objxfer.protocol.messages import (
     Abort,
@@ -25,17 +26,16 @@ from objxfer.protocol.messages import (
 )
 from objxfer.protocol.session import data
 from objxfer.protocol.trees import (
-    Accept,
     Entries,
     Fate,
     File,
     FileEnd,
     Flush,
+    Nodes,
     Offer,
     Pack,
     Packed,
-    Receipts,
-    Wanted,
+    Patch,
 )
 
 LARGE: Final = Object("raw", 1, (4, 2), receipt_wanted=False, content=None)
@@ -66,8 +66,10 @@ EXAMPLES: Final[dict[Type, Message]] = {
             ]
         ),
         Pack([Packed(Fate.READ, 5, 10**18, 0o600), Packed(Fate.LOST, 0, 0, 0)]),
-        File(5, 10**18, 0o644),
+        File(5, 10**18, 0o644, 3),
         FileEnd(Fate.READ, 5),
+        Nodes([b"n" * 32, b"m" * 32]),
+        Patch(1),
         Flush(),
         Done(),
         Abort(ExitCode.REFUSED, b"photos/a", "not here"),
@@ -79,6 +81,7 @@ EXAMPLES: Final[dict[Type, Message]] = {
                 Verdict(Answer.UNCHANGED, b"photos/a (1)"),
                 Verdict(Answer.SKIPPED, code=ExitCode.OK, reason="exists"),
                 Verdict(Answer.REFUSED, code=ExitCode.REFUSED, reason="näh"),
+                Verdict(Answer.PARTIAL, held=3),
             ]
         ),
         Receipts(
@@ -88,6 +91,7 @@ EXAMPLES: Final[dict[Type, Message]] = {
             ]
         ),
         Taken(),
+        Compared([True, False]),
     )
 }
 """Each type once."""
@@ -132,6 +136,7 @@ def entries(draw: st.DrawFn) -> Entry:
 verdicts = st.one_of(
     st.just(Verdict(Answer.WANTED)),
     st.builds(Verdict, st.just(Answer.UNCHANGED), paths),
+    st.builds(Verdict, st.just(Answer.PARTIAL), held=u32.filter(bool)),
     st.builds(
         Verdict,
         st.sampled_from((Answer.SKIPPED, Answer.REFUSED)),
@@ -171,7 +176,10 @@ messages: st.SearchStrategy[Spoken] = st.one_of(
     ),
     st.builds(Entries, st.lists(entries(), min_size=1)),
     st.builds(Pack, st.lists(packed_files, min_size=1)),
-    st.builds(File, u64, times, modes),
+    st.builds(File, u64, times, modes, u32),
+    st.builds(Nodes, st.lists(st.binary(min_size=32, max_size=32), min_size=1)),
+    st.builds(Patch, u64),
+    st.builds(Compared, st.lists(st.booleans(), min_size=1)),
     st.one_of(st.builds(FileEnd, st.just(Fate.READ), u64), st.just(FileEnd(Fate.LOST, 0))),
     st.builds(Abort, codes, paths, texts),
     st.builds(Accept, st.integers(1, 2**32 - 1)),

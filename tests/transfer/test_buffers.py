@@ -12,10 +12,12 @@ import objxfer
 from objxfer.blocking.places import place
 from objxfer.files.digest import NODE
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
 from objxfer.transfer import receiving
 from objxfer.transfer.buffers import Pool, Ring, memory
 from objxfer.transfer.report import Report
+from support.partials import OWNER
 from support.simulator import Simulator
 
 
@@ -80,7 +82,12 @@ def test_one_buffer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     sent: list[Report] = []
     client, server = simulator.client, simulator.server
     client.run(client.pushes([str(tmp_path / "large")], sent))
-    server.run(server.takes(place(str(tmp_path / "in"), IfExists.RENAME, Limits()), []))
+    server.run(
+        server.takes(
+            place(str(tmp_path / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
+            [],
+        )
+    )
     simulator.run()
     assert not client.errors + server.errors
     assert (tmp_path / "in/large").read_bytes() == (tmp_path / "large").read_bytes()

@@ -9,8 +9,9 @@ import pytest
 from objxfer.errors import ObjxferError, PeerError
 from objxfer.files.entries import Action, Receipt
 from objxfer.limits import MIB, Limits
+from objxfer.protocol.answers import Accept, Receipts
 from objxfer.protocol.messages import Object, Taken
-from objxfer.protocol.trees import Accept, Offer, Receipts
+from objxfer.protocol.trees import Offer
 from objxfer.transfer.exchange import HIGH_WATER, Exchange
 from objxfer.transfer.objects import opening, send_object
 from objxfer.transfer.progress import Tally

@@ -10,18 +10,12 @@ import pytest
 from objxfer.blocking.places import place
 from objxfer.errors import ConnectionLost, PeerError
 from objxfer.files.entries import Entry, IfExists, Kind
+from objxfer.files.partials import KEEP
 from objxfer.limits import KIB, Limits
 from objxfer.protocol.messages import Done, Message
 from objxfer.protocol.session import data
-from objxfer.protocol.trees import (
-    Entries,
-    Fate,
-    File,
-    FileEnd,
-    Offer,
-    Pack,
-    Packed,
-)
+from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Offer, Pack, Packed
+from support.partials import OWNER
 from support.simulator import Script, Simulator
 
 OFFER = Offer((b"t",), b"", None, 1, 1)
@@ -47,7 +41,11 @@ def said(messages: Iterable[Message], into: Path) -> BaseException:
         yield lambda: session.failure is not None
 
     client.run(speaks())
-    server.run(server.takes(place(str(into), IfExists.RENAME, Limits()), []))
+    server.run(
+        server.takes(
+            place(str(into), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP), []
+        )
+    )
     simulator.run()
     assert isinstance(session.failure, ConnectionLost)
     (error,) = server.errors
@@ -123,7 +121,11 @@ def test_no_more_space_is_reserved_than_was_announced(
         yield lambda: not session.owed
 
     client.run(grows())
-    server.run(server.takes(place(str(tmp_path), IfExists.RENAME, Limits()), []))
+    server.run(
+        server.takes(
+            place(str(tmp_path), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP), []
+        )
+    )
     simulator.run()
     assert not client.errors + server.errors
     assert (tmp_path / "t").read_bytes() == b"larger than nine"

@@ -10,9 +10,11 @@ import pytest
 from objxfer.blocking.places import place
 from objxfer.errors import ExitCode, LimitExceeded
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
 from objxfer.transfer import sending
 from objxfer.transfer.report import Report
+from support.partials import OWNER
 from support.simulator import Simulator
 
 
@@ -49,7 +51,12 @@ def test_a_path_too_long_for_the_wire_is_left_out(tmp_path: Path) -> None:
     sent: list[Report] = []
     client, server = simulator.client, simulator.server
     client.run(client.pushes([str(top)], sent))
-    server.run(server.takes(place(str(tmp_path / "in"), IfExists.RENAME, Limits()), []))
+    server.run(
+        server.takes(
+            place(str(tmp_path / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
+            [],
+        )
+    )
     simulator.run()
     assert not client.errors + server.errors
     assert (tmp_path / "in/top/fine").exists()

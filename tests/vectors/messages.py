@@ -145,14 +145,23 @@ def messages() -> Iterator[Case]:
         + bytes16(b"exists")
         + u8(4)
         + u8(20)
-        + bytes16("näh".encode()),
+        + bytes16("näh".encode())
+        + u8(5)
+        + u32(7),
         verdicts=[
-            {"answer": answer, "stored_as": stored_as.hex(), "code": code, "reason": reason}
-            for answer, stored_as, code, reason in (
-                (1, b"", 0, ""),
-                (2, b"t/a", 0, ""),
-                (3, b"", 0, "exists"),
-                (4, b"", 20, "näh"),
+            {
+                "answer": answer,
+                "stored_as": stored_as.hex(),
+                "code": code,
+                "reason": reason,
+                "held": held,
+            }
+            for answer, stored_as, code, reason, held in (
+                (1, b"", 0, "", 0),
+                (2, b"t/a", 0, "", 0),
+                (3, b"", 0, "exists", 0),
+                (4, b"", 20, "näh", 0),
+                (5, b"", 0, "", 7),
             )
         ],
     )
@@ -161,7 +170,7 @@ def messages() -> Iterator[Case]:
         "a code that is not known is 1",
         "WANTED",
         u8(4) + u8(254) + bytes16(b""),
-        verdicts=[{"answer": 4, "stored_as": "", "code": 1, "reason": ""}],
+        verdicts=[{"answer": 4, "stored_as": "", "code": 1, "reason": "", "held": 0}],
     )
     yield good(
         "pack",
@@ -177,11 +186,32 @@ def messages() -> Iterator[Case]:
         "file",
         "a stream as a file",
         "FILE",
-        u64(2**64 - 1) + i64(9) + u16(0o644),
+        u64(2**64 - 1) + i64(9) + u16(0o644) + u32(0),
         size=2**64 - 1,
         mtime_ns=9,
         mode=0o644,
+        held=0,
     )
+    yield good(
+        "file-held",
+        "a file whose first two nodes are compared",
+        "FILE",
+        u64(3 * 2**20) + i64(9) + u16(0o644) + u32(2),
+        size=3 * 2**20,
+        mtime_ns=9,
+        mode=0o644,
+        held=2,
+    )
+    nodes = [b"\xaa" * 32, b"\xbb" * 32]
+    yield good(
+        "nodes",
+        "two held nodes to compare",
+        "NODES",
+        b"".join(nodes),
+        digests=[node.hex() for node in nodes],
+    )
+    yield good("patch", "a held node that differed", "PATCH", u64(1), number=1)
+    yield good("compared", "one is the same, one is not", "COMPARED", b"\1\0", same=[True, False])
     yield good("file-end", "a file that was read", "FILE_END", u8(1) + u64(5), fate=1, size=5)
     yield good("file-lost", "a file that was lost", "FILE_END", u8(2) + u64(0), fate=2, size=0)
     receipt = make_receipt(1, durable=1, size=5, digest=b"\xdd" * 32, path=b"t/a (1)")
@@ -254,12 +284,17 @@ def messages() -> Iterator[Case]:
     yield bad("entry-size", "a folder with a size", "ENTRIES", make_entry(3, b"t", size=1))
     yield bad("entry-cut", "an entry cut off in its path", "ENTRIES", make_entry(1, b"top")[:-1])
     yield bad("entry-path", "a path of 4097 bytes", "ENTRIES", make_entry(1, b"p" * 4097))
-    yield bad("verdict-unknown", "verdict 5", "WANTED", u8(5))
+    yield bad("verdict-unknown", "verdict 6", "WANTED", u8(6))
+    yield bad("verdict-partial", "a partial file of nothing", "WANTED", u8(5) + u32(0))
+    yield bad("nodes-none", "no nodes", "NODES", b"")
+    yield bad("nodes-cut", "a node's digest cut off", "NODES", bytes(33))
+    yield bad("compared-none", "no answers", "COMPARED", b"")
+    yield bad("compared-unknown", "answer 2 about a node", "COMPARED", b"\2")
     yield bad("verdict-text", "a reason that is not UTF-8", "WANTED", b"\4\0\0\1\xff")
     yield bad("pack-fate", "a file of fate 3", "PACK", make_packed(3, 0))
     yield bad("pack-lost", "a lost file with a size", "PACK", make_packed(2, 1))
     yield bad("pack-cut", "a packed file cut off", "PACK", make_packed(1, 1)[:-1])
-    yield bad("file-mode", "a file with setgid", "FILE", u64(1) + i64(0) + u16(0o2755))
+    yield bad("file-mode", "a file with setgid", "FILE", u64(1) + i64(0) + u16(0o2755) + u32(0))
     yield bad("file-end-lost", "the end of a lost file with a size", "FILE_END", u8(2) + u64(1))
     yield bad("receipt-action", "action 6", "RECEIPTS", make_receipt(6))
     yield bad("receipt-durable", "durable 2", "RECEIPTS", make_receipt(1, durable=2))

@@ -133,7 +133,7 @@ def sessions() -> Iterator[Case]:
         ("PACK", 1, pack),
         ("DATA", 1, b"hello"),
         ("FLUSH", 1),
-        ("FILE", 1, u64(2) + i64(0) + u16(0o600)),
+        ("FILE", 1, u64(2) + i64(0) + u16(0o600) + u32(0)),
         ("DATA", 1, b"hi"),
         ("FILE_END", 1, u8(1) + u64(2)),
         ("DONE", 1),

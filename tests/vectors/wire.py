@@ -20,7 +20,8 @@ NONE, BY_KEY = 0, 1
 TYPES: Final = {
     "END": 1, "PING": 2, "PONG": 3, "FAILURE": 4, "OBJECT": 16, "OBJECTS": 17, "OFFER": 18,
     "DATA": 24, "ENTRIES": 25, "PACK": 26, "FILE": 27, "FILE_END": 28, "FLUSH": 29, "DONE": 30,
-    "ABORT": 31, "ACCEPT": 40, "CREDIT": 41, "WANTED": 42, "RECEIPTS": 43, "TAKEN": 44,
+    "ABORT": 31, "NODES": 32, "PATCH": 33, "ACCEPT": 40, "CREDIT": 41, "WANTED": 42, "RECEIPTS": 43,
+    "TAKEN": 44, "COMPARED": 45,
 }  # fmt: skip
 
 
