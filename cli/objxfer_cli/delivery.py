@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from objxfer.errors import (
 )
 from objxfer.files.digest import written
 from objxfer_cli import failures
-from objxfer_cli.terminal import Terminal, duration, files, listed, rate, shown, size
+from objxfer_cli.terminal import Terminal, duration, files, json_path, listed, rate, shown, size
 
 _PROGRESS_SECONDS: Final = 1.0
 _CARRIED: Final = (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED)
@@ -145,9 +144,9 @@ class Delivery:
         )
 
     def _record_entry(self, entry: EntryReport) -> None:
-        line: dict[str, object] = {**_named("path", entry.path), "action": entry.outcome.value}
+        line: dict[str, object] = {**json_path("path", entry.path), "action": entry.outcome.value}
         if entry.stored_as:
-            line |= _named("stored_as", entry.stored_as)
+            line |= json_path("stored_as", entry.stored_as)
         if entry.reason:
             line["reason"] = entry.reason
         if entry.outcome is not Outcome.SKIPPED:
@@ -272,12 +271,3 @@ def _reason(entry: EntryReport) -> str:
     """Return why, with the path in front where it does not begin with it."""
     path, reason = shown(entry.path), entry.reason
     return reason if reason.startswith(path) else f"{path}: {reason or entry.outcome}"
-
-
-def _named(key: str, path: bytes) -> dict[str, object]:
-    """Return a path as JSON has it: text, and the bytes beside it where it is none."""
-    try:
-        return {key: path.decode()}
-    except UnicodeDecodeError:
-        text, raw = path.decode(errors="replace"), base64.b64encode(path).decode()
-        return {key: text, f"{key}_b64": raw}

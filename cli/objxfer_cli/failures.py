@@ -13,7 +13,7 @@ from objxfer.errors import ExitCode, FileFailed, ObjxferError
 from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal, discard
 
-_CLOSED_PIPE: Final = 141
+CLOSED_PIPE: Final = 141
 """What a program ends with that SIGPIPE ended."""
 _RUN_AGAIN: Final = "run it again: what is there by now is not sent a second time"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -34,7 +34,7 @@ def say(terminal: Terminal, error: BaseException, *, standing: str = "", **more:
     if isinstance(error, FileFailed) and isinstance(error.__cause__, BrokenPipeError):
         # Who reads our standard output has had enough.
         discard(sys.stdout)
-        return _CLOSED_PIPE
+        return CLOSED_PIPE
     code, message, hint = _told(error, standing)
     if isinstance(error, Interrupted):
         terminal.interrupted(standing)

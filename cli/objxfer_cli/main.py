@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "send": "Deliver files and folders and wait for the receipts.",
     "receive": "Take one delivery, then end.",
     "serve": "Keep an inbox that others may send into.",
+    "digest": "Show the digests of files here, or check them against receipts.",
     "keygen": "Make a new key.",
     "demo": "Show everything once, on this machine.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -25,6 +26,7 @@ class Terminal:
         json: results are JSON lines.
         verbosity: 1 for what the library does, 2 for how, and for tracebacks.
         piped: stdout carries what is received, so results go to stderr.
+        unread: nobody reads stdout any more.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class Terminal:
         self.json = False
         self.verbosity = 0
         self.piped = False
+        self.unread = False
         self._interrupted = False
         self._lock = threading.Lock()
         for stream in (sys.stdout, sys.stderr):
@@ -47,6 +50,11 @@ class Terminal:
         """Say what came of it, to a person."""
         if not (self.quiet or self.json):
             self._write(sys.stderr if self.piped else sys.stdout, escaped(line))
+
+    def answer(self, line: str) -> None:
+        """Say what was asked for, to a person: no matter how quiet the rest is."""
+        if not self.json:
+            self._write(sys.stdout, escaped(line))
 
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
@@ -111,6 +119,7 @@ class Terminal:
                 stream.write(line + "\n")
                 stream.flush()
             except BrokenPipeError:
+                self.unread = self.unread or stream is sys.stdout
                 discard(stream)
             except OSError:
                 if stream is sys.stdout:
@@ -133,6 +142,15 @@ def discard(stream: TextIO) -> None:
 def shown(path: bytes) -> str:
     """Return a path of a delivery for a person."""
     return escaped(path.decode("utf-8", "surrogateescape"))
+
+
+def json_path(key: str, path: bytes) -> dict[str, object]:
+    """Return a path as JSON lines have it: text, and the bytes beside it where it is none."""
+    try:
+        return {key: path.decode()}
+    except UnicodeDecodeError:
+        text, raw = path.decode(errors="replace"), base64.b64encode(path).decode()
+        return {key: text, f"{key}_b64": raw}
 
 
 def listed(paths: Sequence[str], total: int, at_most: int = 3) -> str:

@@ -138,13 +138,11 @@ def scan(tops: Sequence[Top], *, copy_links: bool = False) -> Iterator[Found | L
             if isinstance(step, LeftOut):
                 yield step
                 continue
-            kind, path, location, status = step
-            mtime_ns = clamped(status.st_mtime_ns)
-            mode = status.st_mode & 0o777
+            kind, path, location, _ = step
             if kind is Kind.FILE:
-                yield Found(Entry(path, kind, status.st_size, mtime_ns, mode), location)
+                yield _found(step)
             elif kind is Kind.FOLDER:
-                _put(folders, Found(Entry(path, kind, 0, mtime_ns, mode), location))
+                _put(folders, _found(step))
             else:
                 try:
                     target = os.readlink(location)
@@ -152,11 +150,20 @@ def scan(tops: Sequence[Top], *, copy_links: bool = False) -> Iterator[Found | L
                     yield left_out(path, error)
                     continue
                 if stays_inside(path.split(b"/")[:-1], target, names):
-                    _put(links, Found(Entry(path, kind, 0, mtime_ns, mode, target), location))
+                    _put(links, _found(step, target))
                 else:
                     yield LeftOut(path, "link leaves what is sent", ExitCode.INCOMPLETE)
         yield from _taken(links)
         yield from _taken(folders)
+
+
+def files(tops: Sequence[Top]) -> Iterator[Found | LeftOut]:
+    """Walk over the files alone, in the order in which ``scan`` finds them."""
+    for step in _walk(tops, copy_links=False):
+        if isinstance(step, LeftOut):
+            yield step
+        elif step[0] is Kind.FILE:
+            yield _found(step)
 
 
 def totals(tops: Sequence[Top], *, copy_links: bool = False) -> tuple[int, int]:
@@ -243,6 +250,13 @@ def _walk(tops: Sequence[Top], *, copy_links: bool) -> Iterator[_Step | LeftOut]
             step = _visit(path, item.path, status, above)
             if step:
                 yield step
+
+
+def _found(step: _Step, target: bytes = b"") -> Found:
+    kind, path, location, status = step
+    size = status.st_size if kind is Kind.FILE else 0
+    mtime_ns, mode = clamped(status.st_mtime_ns), status.st_mode & 0o777
+    return Found(Entry(path, kind, size, mtime_ns, mode, target), location)
 
 
 def _visit(

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, Protocol
 
 from objxfer.errors import ExitCode, FileFailed
+from objxfer.files.digest import NODE, FileDigest, node_digest
 from objxfer.files.entries import clamped, why
 
 _SECOND: Final = 1_000_000_000
@@ -34,14 +35,16 @@ _FLAGS: Final = (
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
-def _open(location: bytes, now_ns: int, *, follow: bool) -> tuple[int, os.stat_result]:
+def _open(
+    location: bytes, now_ns: int, *, follow: bool, folder: int | None = None
+) -> tuple[int, os.stat_result]:
     """Open a regular file whose next change is sure to show in its times.
 
     Raises:
         FileFailed: there is none.
     """
     try:
-        fd = os.open(location, _FLAGS if follow else _FLAGS | _NOFOLLOW)
+        fd = os.open(location, _FLAGS if follow else _FLAGS | _NOFOLLOW, dir_fd=folder)
     except OSError as error:
         raise _failed(error) from error
     try:
@@ -179,14 +182,23 @@ class SourceFile:
     brief: Final = True
     anywhere: Final = True
 
-    def __init__(self, location: bytes, now_ns: int, *, follow: bool) -> None:
-        """Open it; the arguments are those of ``read_small``.
+    def __init__(
+        self, location: bytes, now_ns: int, *, follow: bool, folder: int | None = None
+    ) -> None:
+        """Open it.
+
+        Args:
+            location: as in ``read_small``; so are the next two.
+            now_ns: the time.
+            follow: the location may be a link.
+            folder: the descriptor of the folder in which the location begins, if not in the
+                current one.
 
         Raises:
             FileFailed: it vanished (5), or cannot be read or is no file any more (3). The
                 message is the bare reason.
         """
-        fd, self._before = _open(location, now_ns, follow=follow)
+        fd, self._before = _open(location, now_ns, follow=follow, folder=folder)
         self._file = io.FileIO(fd)
         self._at = 0
         self._shrank = False
@@ -234,6 +246,20 @@ class SourceFile:
             )
         except OSError as error:
             raise _failed(error) from error
+
+    def digest(self) -> bytes:
+        """Read all of it, none of which was read before, and return the 32 bytes that name it.
+
+        Raises:
+            FileFailed: it cannot be read on (3), or it changed while it was read (4).
+        """
+        digest = FileDigest()
+        with memoryview(bytearray(min(self.size, NODE))) as buffer:
+            while got := self.read_into(buffer):
+                digest.add(node_digest(buffer[:got]))
+        if self.changed():
+            raise FileFailed("changed while it was read", exit_code=ExitCode.CHANGED)
+        return digest.value(self.size)
 
     def close(self) -> None:
         """Release the descriptor. Calling it again does nothing."""

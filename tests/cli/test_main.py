@@ -51,6 +51,7 @@ OPTIONS = {
         "-v",
     },
     "serve": {"--listen", "--if-exists", "--key", "--insecure", "--json", "-q", "-v"},
+    "digest": {"-c", "--json", "-q", "-v"},
     "keygen": set(),
     "demo": set(),
 }

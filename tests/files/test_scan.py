@@ -10,7 +10,7 @@ import pytest
 from objxfer.errors import ExitCode, FileFailed, ObjxferError
 from objxfer.files import scan as scanning
 from objxfer.files.entries import Entry, Kind
-from objxfer.files.scan import Found, LeftOut, Top, scan, tops, totals
+from objxfer.files.scan import Found, LeftOut, Top, files, scan, tops, totals
 
 
 @pytest.fixture
@@ -106,6 +106,16 @@ class TestTops:
 
 
 class TestOrder:
+    def test_files_alone_come_in_the_same_order(self, source: Path) -> None:
+        tree(source, "b/c/3", "b/2", "a", "empty/")
+        (source / "out").symlink_to("/")
+        os.mkfifo(source / "fifo")
+        found = list(files(tops([source])))
+        assert [one.entry for one in found if isinstance(one, Found)] == [
+            entry for entry in entries(source) if entry.kind is Kind.FILE
+        ]
+        assert [one.path for one in found if isinstance(one, LeftOut)] == [b"source/fifo"]
+
     def test_files_then_links_then_folders_children_first(self, source: Path) -> None:
         tree(source, "b/c/3", "b/2", "a", "d/4", "empty/")
         (source / "b" / "link").symlink_to("2")

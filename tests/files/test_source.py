@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from objxfer.errors import ExitCode, FileFailed
+from objxfer.files.digest import file_digest
 from objxfer.files.source import SmallFile, SourceFile, read_small
+from objxfer.limits import MIB
 from support.inbox import descriptors
 
 YEARS_AGO = 10**18
@@ -193,6 +195,33 @@ def test_an_error_in_the_middle_is_the_files_own(
     with source(place) as file, pytest.raises(FileFailed, match="input/output error") as failure:
         whole(file)
     assert failure.value.exit_code == ExitCode.INCOMPLETE
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 3 * MIB])
+def test_its_digest_is_that_of_its_contents(place: Path, size: int) -> None:
+    contents = os.urandom(size)
+    place.write_bytes(contents)
+    with source(place) as file:
+        assert file.digest() == file_digest(contents)
+
+
+def test_what_changes_has_no_digest(place: Path) -> None:
+    place.write_bytes(b"seven..")
+    with source(place) as file:
+        place.write_bytes(b"SEVEN..")
+        with pytest.raises(FileFailed, match="changed while it was read") as failure:
+            file.digest()
+    assert failure.value.exit_code == ExitCode.CHANGED
+
+
+def test_a_location_may_begin_in_an_open_folder(place: Path) -> None:
+    place.write_bytes(b"x")
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        with SourceFile(b"file", time.time_ns(), follow=False, folder=folder) as file:
+            assert file.digest() == file_digest(b"x")
+    finally:
+        os.close(folder)
 
 
 def test_descriptors_are_given_back(place: Path) -> None:

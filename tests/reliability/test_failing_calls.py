@@ -1,0 +1,86 @@
+"""A receiver whose disk fails at any one call: only what it failed for is missing, and is told."""
+
+from __future__ import annotations
+
+import signal
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+
+from objxfer.errors import ExitCode
+from support.deliveries import SCENES, Scene, contents, laid
+from support.nursery import Nursery
+from support.tracing import DISK, Call, Tracer, needs_strace
+
+pytestmark = needs_strace
+
+ALL_SCENES: Final = {**SCENES, "reserved": Scene({"huge": contents(4, 9 << 20)})}
+ERRORS: Final = ("EIO", "ENOSPC", "EDQUOT", "EMFILE", "EROFS")
+FULL: Final = ("ENOSPC", "EDQUOT")
+GROWING: Final = ("write", "fallocate", "linkat", "symlinkat", "renameat", "mkdirat", "fsync")
+"""The calls that fail on a full disk."""
+SHARED: Final = ("openat", "mkdirat", "fsync")
+"""The calls by which a folder fails, and with it all that is in it."""
+SOME: Final = 5
+ALL: Final = pytest.param(None, id="all", marks=[pytest.mark.long, pytest.mark.timeout(3600)])
+
+
+@pytest.mark.parametrize("samples", [pytest.param(SOME, id="some"), ALL])
+@pytest.mark.parametrize("scene", ALL_SCENES)
+def test_any_call_fails(scene: str, samples: int | None, nursery: Nursery, tmp_path: Path) -> None:
+    turns = map("{}".format, count())
+    calls = failed(None, "", scene, nursery, tmp_path / next(turns))
+    cases = [(call, error) for call in calls for error in ERRORS]
+    if samples is not None:
+        cases = Random(scene).sample(cases, samples)
+    for call, error in cases:
+        try:
+            failed(call, error, scene, nursery, tmp_path / next(turns))
+        except BaseException as failure:
+            failure.add_note(f"{scene}: {call.kind} {call.turn} failed with {error}")
+            raise
+    print(f"{scene}: {len(cases)} failures")
+
+
+def failed(call: Call | None, error: str, name: str, nursery: Nursery, folder: Path) -> list[Call]:
+    """Deliver a scene to a receiver one call of which fails, and then once more.
+
+    Returns:
+        The calls that it made on its folder.
+    """
+    inject = call and call.failing(error)
+    with laid(ALL_SCENES[name], folder) as scene:
+        serving = scene.serve(nursery)
+        with Tracer(serving, folder / "log", DISK, inject) as tracer:
+            sent = scene.send(nursery, serving.url).finish()
+        scene.check_whole()
+        scene.check_receipts(sent)
+        reports = [line for line in sent.lines if line["type"] == "file"]
+        failures = [line for line in reports if line["action"] == "failed"]
+        assert not any(line["durable"] for line in failures), failures
+        if sent.code == ExitCode.OK:
+            scene.check_delivered(sent)
+        if call is None:
+            assert sent.code == ExitCode.OK
+        else:
+            full = error in FULL and call.kind in GROWING
+            expected = ExitCode.PEER_NO_SPACE if full else ExitCode.FAILED
+            assert sent.code in (ExitCode.OK, expected, *maybe_full(call, error)), sent
+            if call.kind == "fsync":
+                assert sent.code == expected, "a flush failed, and all seems well"
+            if call.kind not in SHARED:
+                assert len(failures) <= 1, failures
+                assert len(reports) >= sum(what is not None for what in scene.scene.sent.values())
+            if not call.kind.startswith("unlink"):
+                assert list(scene.inbox.rglob(".objxfer*")) == []
+        scene.check_delivered(scene.send(nursery, serving.url).finish())
+        assert serving.finish(signal.SIGTERM).code == 128 + signal.SIGTERM
+        return tracer.calls(scene.inbox, sure=True)
+
+
+def maybe_full(call: Call, error: str) -> tuple[ExitCode, ...]:
+    """Return the code for a full disk where a call may be one that needs space."""
+    return (ExitCode.PEER_NO_SPACE,) if error in FULL and call.kind not in GROWING else ()

@@ -1,0 +1,184 @@
+"""Deliveries that something happens to, and what a user would check of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from stat import S_IMODE
+from typing import Final, NamedTuple
+
+from objxfer.files.digest import file_digest, written
+from objxfer.limits import MIB
+from support.commands import Finished
+from support.nursery import Child, Nursery
+
+Tree = Mapping[str, bytes | str | None]
+"""Files with their contents, links with their targets, folders with None."""
+
+_OURS: Final = ".objxfer"
+_OLD, _NEW = 10**18, 10**18 + 10**9
+
+
+class Seen(NamedTuple):
+    """What a user sees of one path. Of links and folders the time is not looked at."""
+
+    what: bytes | str | None
+    mode: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A delivery: what is sent, what lies there before, and under which rule."""
+
+    sent: Tree
+    before: Tree = field(default_factory=dict)
+    rule: str = "rename"
+    moved: Mapping[str, str] = field(default_factory=dict)
+    """Under which other names what is sent will lie."""
+
+    def lay(self, folder: Path) -> Laid:
+        """Lay out its source and its receiving folder."""
+        source, inbox = folder / "source", folder / "inbox"
+        write(source, self.sent, _NEW)
+        write(inbox, self.before, _OLD)
+        before = look(inbox)
+        sent = {self.moved.get(path, path): seen for path, seen in look(source).items()}
+        return Laid(self, source, inbox, before, before | sent)
+
+
+class Laid(NamedTuple):
+    """A scene on the disk."""
+
+    scene: Scene
+    source: Path
+    inbox: Path
+    before: dict[str, Seen]
+    after: dict[str, Seen]
+
+    @property
+    def tops(self) -> list[str]:
+        """What is sent: the paths of a command line."""
+        return [str(path) for path in sorted(self.source.iterdir())]
+
+    def serve(self, nursery: Nursery, scheme: str = "tcp") -> Child:
+        """Start a receiver that stays."""
+        rule = self.scene.rule
+        return nursery.listen("serve", str(self.inbox), "--if-exists", rule, scheme=scheme)
+
+    def send(self, nursery: Nursery, url: str, *options: str, held: bool = False) -> Child:
+        """Start a sender."""
+        return nursery.start("send", *self.tops, "--to", url, "--json", *options, held=held)
+
+    def check_whole(self) -> None:
+        """Check that under final names lies what was there before or what was sent, whole."""
+        now = look(self.inbox)
+        for path, seen in now.items():
+            assert seen in (self.before.get(path), self.after.get(path)), f"{path} is neither"
+        missing = self.before.keys() - now.keys()
+        assert not missing, f"{missing} lay there before"
+        if self.scene.rule != "replace":
+            replaced = [path for path, seen in self.before.items() if now[path] != seen]
+            assert not replaced, f"{replaced} were to be kept"
+
+    def check_receipts(self, sent: Finished) -> None:
+        """Check that what the sender was told is durable lies there."""
+        for line in sent.lines:
+            if line["type"] == "file" and line["durable"]:
+                path = self.inbox / str(line.get("stored_as", line["path"]))
+                if line["digest"] is None:
+                    assert os.path.lexists(path), line
+                else:
+                    assert written(file_digest(path.read_bytes())) == line["digest"], line
+
+    def check_delivered(self, sent: Finished) -> None:
+        """Check that all of it went well, and that both trees are equal."""
+        assert sent.code == 0, sent
+        now = look(self.inbox)
+        assert now.keys() == self.after.keys()
+        assert now == self.after
+
+    def deliver(self, nursery: Nursery) -> None:
+        """Deliver it, with nobody in the way."""
+        serving = self.serve(nursery)
+        sent = self.send(nursery, serving.url).finish()
+        serving.finish(signal.SIGKILL)
+        self.check_receipts(sent)
+        self.check_delivered(sent)
+
+
+@contextmanager
+def laid(scene: Scene, folder: Path) -> Iterator[Laid]:
+    """Lay a scene out for a ``with`` block."""
+    yield scene.lay(folder)
+    shutil.rmtree(folder)
+
+
+def write(folder: Path, tree: Tree, mtime_ns: int) -> None:
+    """Write a tree, all of one time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, what in tree.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match what:
+            case None:
+                path.mkdir(exist_ok=True)
+            case str():
+                path.symlink_to(what)
+            case bytes():
+                path.write_bytes(what)
+    for name in tree:
+        os.utime(folder / name, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+
+
+def look(folder: Path) -> dict[str, Seen]:
+    """Return what lies in a folder, but for what is objxfer's own."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.name.startswith(_OURS):
+            continue
+        if path.is_symlink():
+            seen = Seen(os.readlink(path))
+        elif path.is_dir():
+            seen = Seen(None)
+        else:
+            status = path.stat()
+            seen = Seen(path.read_bytes(), S_IMODE(status.st_mode), status.st_mtime_ns)
+        found[str(path.relative_to(folder))] = seen
+    return found
+
+
+def contents(seed: int, size: int) -> bytes:
+    """Return bytes that follow from a seed."""
+    return Random(seed).randbytes(size)
+
+
+_LARGE: Final = contents(1, 2 * MIB + 5)
+_SMALL: Final = contents(2, 3000)
+SCENES: Final = {
+    "new": Scene({"large": _LARGE, "small": _SMALL}),
+    "replaced": Scene(
+        {"large": _LARGE, "small": _SMALL},
+        before={"large": contents(3, MIB), "small": b"older"},
+        rule="replace",
+    ),
+    "renamed": Scene(
+        {"large.bin": _LARGE, "small": _SMALL},
+        before={"large.bin": contents(3, MIB), "small": b"older"},
+        moved={"large.bin": "large (1).bin", "small": "small (1)"},
+    ),
+    "folders": Scene({"t/a": _SMALL, "t/b/c/d": _LARGE, "t/empty": None, "t/b/empty": None}),
+    "links": Scene(
+        {"t/file": _SMALL, "t/new": "file", "t/other": "file"},
+        before={"t/other": "elsewhere"},
+        rule="replace",
+    ),
+    "packs": Scene({f"t/{number % 3}/{number}": _SMALL for number in range(12)}),
+}
+"""Small deliveries of every kind."""
