@@ -21,11 +21,11 @@ from objxfer.errors import (
     Timeout,
 )
 from objxfer.files.digest import written
+from objxfer.transfer.report import CARRIED
 from objxfer_cli import failures
 from objxfer_cli.terminal import Terminal, duration, files, json_path, listed, rate, shown, size
 
 _PROGRESS_SECONDS: Final = 1.0
-_CARRIED: Final = (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED)
 _MEASURABLE: Final = 100_000
 """Bytes under which a speed says nothing."""
 _KEPT_BOTH: Final = 10
@@ -35,9 +35,10 @@ _KEPT_BOTH: Final = 10
 class Delivery:
     """Follows one delivery: hand it over as ``progress=``, and ``entry`` as ``on_entry=``.
 
+    It may take several connections; tell of each with ``connected``.
+
     Args:
         terminal: where all is said.
-        connection: over which it goes.
         sending: whether it is ours.
         number: what goes with each JSON line, as ``delivery``, where there are several.
         bars: whether bars may be drawn.
@@ -46,21 +47,20 @@ class Delivery:
     def __init__(
         self,
         terminal: Terminal,
-        connection: objxfer.Connection,
         *,
         sending: bool,
         number: int | None = None,
         bars: bool = True,
     ) -> None:
         self.terminal = terminal
-        self.connection = connection
         self.sending = sending
         self.begun = False
+        self.report = Report()
+        self._peer = ""
         self._number = {} if number is None else {"delivery": number}
         self._bar = objxfer.bar() if bars and terminal.shows_bars else None
         self._ticker: Ticker | None = None
         self._tally = Tally()
-        self._report = Report()
         self._there = 0
         self._since = 0.0
 
@@ -83,7 +83,6 @@ class Delivery:
 
     def entry(self, entry: EntryReport) -> None:
         """Hear what became of one entry."""
-        self._report.add(entry)
         self._there += entry.durable
         if self.terminal.json:
             self._record_entry(entry)
@@ -100,9 +99,9 @@ class Delivery:
 
     # --- JSON lines ---
 
-    def record_connected(self) -> None:
-        """Write that there is a peer."""
-        connection = self.connection
+    def connected(self, connection: objxfer.Connection) -> None:
+        """Hear, and write, that there is a peer: at first, and again after it was lost."""
+        self._peer, self.begun = connection.peer, False
         self._record(
             "connected",
             peer=connection.peer,
@@ -110,21 +109,23 @@ class Delivery:
             encrypted=connection.encrypted,
         )
 
-    def record_summary(self, code: int, report: Report | None = None) -> None:
-        """Write the last line of a delivery; without its report, as far as it came."""
-        if report is None:
-            report, on_wire = self._report, None
-            report.seconds = time.monotonic() - self._since
-        else:
-            on_wire = report.bytes_on_wire
+    def lost(self, error: ObjxferError, pause: float | None) -> None:
+        """Say that the connection is lost, and in how many seconds there is another, if we call."""
+        again = "waiting for it to come back" if pause is None else f"again in {pause:.0f} s"
+        self.terminal.notice(f"{self._naming_peer(error)}; {again}")
+        self._record("lost", message=str(error), again_in=pause and round(pause, 1))
+
+    def record_summary(self, code: int, report: Report) -> None:
+        """Write the last line of a delivery, as far as it came."""
         done = Outcome.SENT if self.sending else Outcome.RECEIVED
-        counted = (done, Outcome.REPLACED, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.FAILED)
+        others = (Outcome.REPLACED, Outcome.RESUMED, Outcome.UNCHANGED)
+        counted = (done, *others, Outcome.SKIPPED, Outcome.FAILED)
         self._record(
             "summary",
             files=report.files,
             **{outcome.value: report.count(outcome) for outcome in counted},
             bytes=report.bytes,
-            bytes_on_wire=on_wire,
+            bytes_on_wire=report.bytes_on_wire or None,  # not known of one that failed at serve
             seconds=round(report.seconds, 3),
             exit_code=int(code),
         )
@@ -176,8 +177,9 @@ class Delivery:
         if isinstance(error, ObjxferError):
             error = self._naming_peer(error)
         code = failures.say(self.terminal, error, standing=self.standing, **self._number)
-        if self.begun:
-            self.record_summary(code)
+        if self.begun or self.report.tops:
+            self.report.seconds = self.report.seconds or time.monotonic() - self._since
+            self.record_summary(code, self.report)
         return code
 
     def _naming_peer(self, error: ObjxferError) -> ObjxferError:
@@ -193,7 +195,7 @@ class Delivery:
                 what = "gave up on"
             case _:
                 return error
-        message = f"{what} {self.connection.peer}: {error}"
+        message = f"{what} {self._peer}: {error}"
         named = type(error)(message, hint=error.hint, exit_code=error.exit_code)
         named.__cause__ = error
         return named
@@ -211,6 +213,8 @@ class Delivery:
         """
         others = (Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.FAILED)
         counts = [f", {report.count(one):,} {one}" for one in others if report.count(one)]
+        if report.kept:
+            counts.insert(0, f", {size(report.kept)} lay there already")
         if not report.exit_code or report.files > report.count(Outcome.FAILED):
             self.terminal.result(line + "".join(counts))
         for entry in report.kept_both[:_KEPT_BOTH]:
@@ -227,7 +231,7 @@ class Delivery:
         entries = [entry for entry in report.problems if entry.code == code]
         names = listed([shown(entry.path) for entry in entries], count)
         reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
-        terminal, peer, one = self.terminal, self.connection.peer, count == 1
+        terminal, peer, one = self.terminal, self._peer, count == 1
         match code:
             case ExitCode.INCOMPLETE:
                 terminal.warning(f"{files(count)} left out: {reasons}")
@@ -253,7 +257,7 @@ class Delivery:
 
 def summed_up(report: Report) -> str:
     """Return how many files, how much and how long: ``1 file, 2.41 MB in 0.1 s``."""
-    count = sum(map(report.count, _CARRIED))
+    count = sum(map(report.count, CARRIED))
     return f"{files(count)}, {size(report.bytes)} in {duration(report.seconds)}"
 
 

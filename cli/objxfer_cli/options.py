@@ -9,6 +9,8 @@ from typing import Any, Final
 import click
 
 import objxfer
+from objxfer.blocking.retrying import RETRIES
+from objxfer.files.partials import KEEP
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -31,7 +33,7 @@ def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
 
 def _finite(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
     if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number of seconds")
+        raise click.BadParameter(f"{value} is no such number")
     return value
 
 
@@ -65,6 +67,34 @@ timeout: Final[Option] = click.option(
     default=30.0,
     help="Give up after so long without a sign of life inside a delivery; 30.",
 )
+keep_partial: Final[Option] = click.option(
+    "--keep-partial",
+    metavar="DAYS",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=KEEP,
+    help="Keep files that were cut off for so long, to go on with; 7, and 0 keeps none.",
+)
+
+
+def _retries(_ctx: click.Context, _option: click.Parameter, value: str) -> int | None:
+    if value == "forever":
+        return None
+    if not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f"{value!r} is neither a number nor forever")
+    return int(value)
+
+
+def retry(words: str) -> Option:
+    """Return ``--retry``: how often a lost connection is tried again, None for ever."""
+    return click.option(
+        "--retry",
+        "retries",
+        metavar="N|forever",
+        callback=_retries,
+        default=str(RETRIES),
+        help=words,
+    )
 
 
 def if_exists(words: str) -> Option:

@@ -9,7 +9,8 @@ import click
 
 import objxfer
 from objxfer.blocking.places import Place
-from objxfer.errors import ObjxferError
+from objxfer.blocking.retrying import LOST, patience
+from objxfer.errors import ObjxferError, Timeout
 from objxfer.transports.urls import DEFAULT_PORT
 from objxfer_cli import options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
@@ -26,6 +27,8 @@ from objxfer_cli.terminal import Terminal
 )
 @click.option("--stdout", is_flag=True, help="Write a single file to standard output.")
 @options.if_exists("What happens where a different file has the name; rename keeps both.")
+@options.keep_partial
+@options.retry("Wait for a lost sender about as long as it tries so often; 14 are five minutes.")
 @options.key
 @options.insecure
 @options.timeout
@@ -39,6 +42,8 @@ def receive(
     into: str | None,
     stdout: bool,
     if_exists: str | None,
+    keep_partial: float,
+    retries: int | None,
     key_file: str | None,
     insecure: bool,
     timeout: float,
@@ -61,6 +66,7 @@ def receive(
         accepts=(),
         into=place,
         if_exists=if_exists or "rename",
+        keep_partial=keep_partial,
         insecure=insecure,
         on_refused=lambda peer, error: visitors.say_refused(
             terminal, peer, error, key.id if key else None
@@ -72,30 +78,53 @@ def receive(
         target = listener.url.removesuffix(f":{DEFAULT_PORT}")
         no_key = " --insecure" if insecure else ""
         terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
-        while True:
-            code = _take(terminal, listener.accept(), timeout)
-            if code is not None:
-                return code
+        delivery = Delivery(terminal, sending=False)
+        # What was written to standard output cannot be taken up again.
+        wait = 0.0 if stdout else patience(retries)
+        with delivery.told():
+            return _take(listener, delivery, timeout, wait)
 
 
-def _take(terminal: Terminal, connection: objxfer.Connection, timeout: float) -> int | None:
-    """Take the delivery of one peer; None where it did not begin any."""
-    delivery = Delivery(terminal, connection, sending=False)
-    delivery.record_connected()
-    report: objxfer.Report | None = None
-    with delivery.told():
+def _take(
+    listener: objxfer.Listener, delivery: Delivery, timeout: float, wait: float | None
+) -> int:
+    """Take one delivery, over as many connections as it needs; return the exit code.
+
+    Args:
+        listener: where the sender comes, and comes back.
+        delivery: follows it.
+        timeout: seconds without a sign of life that end a connection.
+        wait: seconds for a lost sender to come back, None for ever.
+    """
+    lost: ObjxferError | None = None
+    while True:
+        try:
+            connection = listener.accept(None if lost is None else wait)
+        except Timeout:
+            assert lost is not None
+            raise lost from None
+        delivery.connected(connection)
+        report: objxfer.Report | None = None
         try:
             with connection:
                 report = connection.recv(
-                    timeout, silence=timeout, progress=delivery, on_entry=delivery.entry
+                    timeout,
+                    silence=timeout,
+                    progress=delivery,
+                    on_entry=delivery.entry,
+                    report=delivery.report,
                 )
         except ObjxferError as error:
-            if not delivery.begun:
-                visitors.say_idle(terminal, connection.peer, error)
-                return None
+            if report is None and not delivery.begun:
+                visitors.say_idle(delivery.terminal, connection.peer, error)
+                continue
             if report is None:
-                raise
+                if error.exit_code not in LOST or wait == 0:
+                    raise
+                lost = error
+                delivery.lost(error, None)
+                continue
             # All is receipted: how the connection ends changes nothing any more.
-    assert report is not None
-    line = f"received {summed_up(report)} from {connection.peer}: {tops(report)}"
-    return delivery.finished(report, line)
+        assert report is not None
+        line = f"received {summed_up(report)} from {connection.peer}: {tops(report)}"
+        return delivery.finished(report, line)

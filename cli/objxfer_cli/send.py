@@ -7,7 +7,7 @@ import sys
 import click
 
 import objxfer
-from objxfer.errors import ObjxferError
+from objxfer.blocking.retrying import persist
 from objxfer_cli import options
 from objxfer_cli.delivery import Delivery, speed, summed_up
 from objxfer_cli.terminal import Terminal
@@ -23,6 +23,9 @@ _STANDARD_INPUT = "-"
 @click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
 @options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
 @click.option("--copy-links", is_flag=True, help="Send what links point to.")
+@options.retry(
+    "Try a lost connection again so often in a row, each time later; 14 take five minutes."
+)
 @options.key
 @options.insecure
 @options.timeout
@@ -37,6 +40,7 @@ def send(
     name: str | None,
     if_exists: str | None,
     copy_links: bool,
+    retries: int | None,
     key_file: str | None,
     insecure: bool,
     timeout: float,
@@ -56,27 +60,35 @@ def send(
         raise click.UsageError(f"--name {name!r} is no name of a file")
     key = options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
-    connection = objxfer.connect(target, key=key, insecure=insecure)
-    delivery = Delivery(terminal, connection, sending=True)
-    delivery.record_connected()
-    report: objxfer.Report | None = None
+    delivery = Delivery(terminal, sending=True)
+
+    def dial() -> objxfer.Connection:
+        connection = objxfer.connect(target, key=key, insecure=insecure)
+        delivery.connected(connection)
+        return connection
+
+    def deliver(connection: objxfer.Connection) -> objxfer.Report:
+        return connection.push(
+            sys.stdin.buffer if piped else paths,
+            name=(name or "stdin") if piped else None,
+            if_exists=if_exists,
+            copy_links=copy_links,
+            progress=delivery,
+            on_entry=delivery.entry,
+            silence=timeout,
+            report=delivery.report,
+        )
+
+    connection = dial()
     with delivery.told():
-        try:
-            with connection:
-                report = connection.push(
-                    sys.stdin.buffer if piped else paths,
-                    name=(name or "stdin") if piped else None,
-                    if_exists=if_exists,
-                    copy_links=copy_links,
-                    progress=delivery,
-                    on_entry=delivery.entry,
-                    silence=timeout,
-                )
-        except ObjxferError:
-            if report is None:
-                raise
-            # Every receipt is in hand: how the connection ends changes nothing any more.
-    assert report is not None
+        report = persist(
+            connection,
+            dial,
+            deliver,
+            report=delivery.report,
+            retries=0 if piped else retries,  # what was read of a pipe is gone
+            on_lost=delivery.lost,
+        )
     protection = "TLS" if connection.encrypted else "not encrypted"
     line = f"sent {summed_up(report)} ({speed(report)}{protection}, {connection.peer})"
     return delivery.finished(report, line, asked=if_exists)

@@ -18,6 +18,7 @@ from objxfer_cli.terminal import Terminal
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @options.listen
 @options.if_exists("What happens where a different file has the name; rename keeps both.")
+@options.keep_partial
 @options.key
 @options.insecure
 @options.json
@@ -29,6 +30,7 @@ def serve(
     folder: str,
     url: str,
     if_exists: str | None,
+    keep_partial: float,
     key_file: str | None,
     insecure: bool,
 ) -> None:
@@ -38,7 +40,13 @@ def serve(
     rule = if_exists or "rename"
     watcher = _Watcher(terminal, key.id if key else None)
     with objxfer.serve(
-        folder, url, key=key, if_exists=rule, insecure=insecure, watcher=watcher
+        folder,
+        url,
+        key=key,
+        if_exists=rule,
+        keep_partial=keep_partial,
+        insecure=insecure,
+        watcher=watcher,
     ) as server:
         terminal.notice(
             f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
@@ -90,11 +98,16 @@ class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""
 
     def __init__(self, terminal: Terminal, connection: objxfer.Connection, number: int) -> None:
-        super().__init__(terminal, connection, sending=False, number=number, bars=False)
+        super().__init__(terminal, sending=False, number=number, bars=False)
+        self._connection = connection
 
     def begin(self, tally: objxfer.Tally) -> None:
-        self.record_connected()
+        self.connected(self._connection)
         super().begin(tally)
+
+    def entry(self, entry: objxfer.EntryReport) -> None:
+        self.report.add(entry)
+        super().entry(entry)
 
 
 def _now() -> str:

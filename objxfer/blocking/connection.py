@@ -128,6 +128,7 @@ class Connection:
         silence: float = SILENCE,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
+        report: Report | None = None,
     ) -> Any:
         """Receive the next object, or the ``Report`` of a tree that was delivered here.
 
@@ -139,6 +140,8 @@ class Connection:
             progress: shows a tree, or a large object, on its way.
             on_entry: called with what became of each entry of a tree, with the connection
                 busy: it must not use it.
+            report: filled with a tree; one that a lost attempt has begun is gone on with if
+                the same is offered again.
 
         Raises:
             ConnectionClosed: the peer ended the connection; nothing is missing.
@@ -148,7 +151,7 @@ class Connection:
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """
-        return self._inbox.take(timeout, Course(silence, progress, on_entry))
+        return self._inbox.take(timeout, Course(silence, progress, on_entry, report))
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes as they are: ``send`` with the serialiser ``raw``."""
@@ -211,6 +214,7 @@ class Connection:
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
         silence: float = SILENCE,
+        report: Report | None = None,
     ) -> Report:
         """Deliver files and folders and wait for their receipts.
 
@@ -225,6 +229,8 @@ class Connection:
             progress: shows the delivery on its way.
             on_entry: called with what became of each entry, in the thread that pushes.
             silence: seconds without a sign of life of the peer that end it.
+            report: filled along the way; one that a lost attempt has begun is gone on with,
+                and what it tells of already is not told again.
 
         Returns:
             What became of it all; ``Report.exit_code`` is 0 only if every file is durable.
@@ -235,12 +241,14 @@ class Connection:
             ObjxferError: a path does not exist, or two have the same name.
         """
         tally = Tally()
+        report = Report() if report is None else report
         delivery = Delivery(
             self._folder if into is None else os.fsencode(into),
             IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
             tally,
             on_entry,
             time.time_ns,
+            report,
         )
         steps: Callable[[Port], Steps[Report]]
         if not isinstance(paths, str | os.PathLike | Sequence):
@@ -256,9 +264,11 @@ class Connection:
         session = self._exchange.session
         with shown(progress, tally), self._pump.lock:
             before = session.bytes_in + session.bytes_out
-            report = self._perform(steps, silence)
-            report.bytes_on_wire = session.bytes_in + session.bytes_out - before
-            return report
+            try:
+                return self._perform(steps, silence)
+            finally:
+                report.bytes_on_wire += session.bytes_in + session.bytes_out - before
+                report.furthest = max(report.furthest, tally.bytes_done)
 
     # --- the connection itself ---
 

@@ -28,6 +28,8 @@ class Course(NamedTuple):
     """Seconds without a sign of life of the peer that end it."""
     progress: Progress | None
     on_entry: OnEntry | None
+    report: Report | None
+    """That of a tree, if an attempt before has begun one."""
 
 
 class _Came(NamedTuple):
@@ -120,6 +122,9 @@ class Inbox:
 
         terms, tally, session = self._terms, Tally(), self._exchange.session
         assert terms.into is not None
+        report = course.report
+        if report is None or report.tops not in ((), offer.tops):
+            report = Report()
         steps = partial(
             receive_tree,
             offer=offer,
@@ -133,13 +138,16 @@ class Inbox:
             limits=terms.limits,
             tally=tally,
             on_entry=course.on_entry,
+            report=report,
         )
         before = session.bytes_in + session.bytes_out
         with shown(course.progress, tally):
             task = self._exchange.start(steps, item=item, timeout=course.silence)
-            report = self._pump.perform(task)
-        report.bytes_on_wire = session.bytes_in + session.bytes_out - before
-        return report
+            try:
+                return self._pump.perform(task)
+            finally:
+                report.bytes_on_wire += session.bytes_in + session.bytes_out - before
+                report.furthest = max(report.furthest, tally.bytes_done)
 
     def _check_wanted(self, item: int, message: Object) -> None:
         try:

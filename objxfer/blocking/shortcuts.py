@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import BinaryIO
 
 from objxfer.blocking.connecting import connect
+from objxfer.blocking.connection import Connection
+from objxfer.blocking.retrying import RETRIES, persist
 from objxfer.files.entries import IfExists
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring
@@ -23,9 +26,13 @@ def push(
     copy_links: bool = False,
     progress: Progress | None = None,
     on_entry: OnEntry | None = None,
+    retries: int | None = RETRIES,
     insecure: bool = False,
 ) -> Report:
     """Deliver files and folders over a connection of their own; see ``Connection.push``.
+
+    A connection that is lost is made again, and the delivery goes on where it stopped; a
+    stream cannot, for what was read of it cannot be read again.
 
     Args:
         paths: what to send.
@@ -36,12 +43,19 @@ def push(
         copy_links: send what links point to.
         progress: shows it on its way.
         on_entry: called with what became of each entry.
+        retries: attempts in a row that bring nothing before it is given up, after about five
+            minutes; None for no end. The first connection is attempted once.
         insecure: send to whoever answers.
 
     Raises:
         ObjxferError: as ``connect`` and ``Connection.push``.
     """
-    with connect(to, key=key, insecure=insecure) as connection:
+    report = Report()
+
+    def dial() -> Connection:
+        return connect(to, key=key, insecure=insecure)
+
+    def deliver(connection: Connection) -> Report:
         return connection.push(
             paths,
             name=name,
@@ -49,7 +63,12 @@ def push(
             copy_links=copy_links,
             progress=progress,
             on_entry=on_entry,
+            report=report,
         )
+
+    if not isinstance(paths, str | os.PathLike | Sequence):
+        retries = 0
+    return persist(dial(), dial, deliver, report=report, retries=retries)
 
 
 def send(

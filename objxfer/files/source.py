@@ -253,10 +253,11 @@ class SourceFile:
         Raises:
             FileFailed: it cannot be read on (3), or it changed while it was read (4).
         """
-        digest = FileDigest()
+        digest, at = FileDigest(), 0
         with memoryview(bytearray(min(self.size, NODE))) as buffer:
-            while got := self.read_into(buffer):
+            while got := self.read_into(buffer, at):
                 digest.add(node_digest(buffer[:got]))
+                at += got
         if self.changed():
             raise FileFailed("changed while it was read", exit_code=ExitCode.CHANGED)
         return digest.value(self.size)

@@ -40,8 +40,8 @@ class Ledger:
     The three lists are in the order of the wire: verdicts and receipts name nothing.
     """
 
-    def __init__(self, tops: tuple[bytes, ...], tally: Tally, on_entry: OnEntry | None) -> None:
-        self.report = Report(tops=tops)
+    def __init__(self, report: Report, tally: Tally, on_entry: OnEntry | None) -> None:
+        self.report = report
         self.announced: deque[Found] = deque()
         """No verdict yet."""
         self.wanted: deque[Due] = deque()
@@ -123,10 +123,10 @@ class Ledger:
 
     def _tell(self, entry: EntryReport, kind: Kind) -> None:
         counts = kind is not Kind.FOLDER
-        self.report.add(entry, counts=counts)
+        new = self.report.add(entry, counts=counts)
         if counts:
             self._tally.files_done += 1
-        if self._on_entry is not None and (counts or entry.code):
+        if new and self._on_entry is not None and (counts or entry.code):
             self._on_entry(entry)
 
     def tell_left_out(self, one: LeftOut) -> None:

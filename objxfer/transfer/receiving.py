@@ -104,6 +104,7 @@ def receive_tree(
     limits: Limits,
     tally: Tally,
     on_entry: OnEntry | None,
+    report: Report,
 ) -> Steps[Report]:
     """Take what is offered.
 
@@ -114,21 +115,29 @@ def receive_tree(
         limits: what this side accepts.
         tally: counts along.
         on_entry: told what became of each entry.
+        report: told all; one that an attempt before has begun is gone on with.
     """
-    receiver = _TreeReceiver(port, offer, limits, tally, on_entry)
+    receiver = _TreeReceiver(port, offer, limits, tally, on_entry, report)
     return (yield from receiver.receive(open_taker))
 
 
 class _TreeReceiver:
     def __init__(
-        self, port: Port, offer: Offer, limits: Limits, tally: Tally, on_entry: OnEntry | None
+        self,
+        port: Port,
+        offer: Offer,
+        limits: Limits,
+        tally: Tally,
+        on_entry: OnEntry | None,
+        report: Report,
     ) -> None:
         self._port = port
         self._offer = offer
         self._limits = limits
         self._tally = tally
         self._on_entry = on_entry
-        self._report = Report(tops=offer.tops)
+        self._report = report
+        report.begin(offer.tops)
         self._kind = Kind.FILE
         self._wanted: deque[tuple[Entry, int]] = deque()
         """Files that will come, and how many of their nodes seem to lie here."""
@@ -159,7 +168,7 @@ class _TreeReceiver:
             yield from send(Done())
         finally:
             taker.close()
-        self._report.seconds = self._port.now - begun
+            self._report.seconds += self._port.now - begun
         return self._report
 
     def _next(self, taker: Taker) -> Steps[Message]:
@@ -353,10 +362,10 @@ class _TreeReceiver:
 
     def _tell(self, entry: EntryReport, kind: Kind) -> None:
         counts = kind is not Kind.FOLDER
-        self._report.add(entry, counts=counts)
+        new = self._report.add(entry, counts=counts)
         if counts:
             self._tally.files_done += 1
-        if self._on_entry is not None and (counts or entry.code):
+        if new and self._on_entry is not None and (counts or entry.code):
             self._on_entry(entry)
 
 

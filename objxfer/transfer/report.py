@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,17 +54,18 @@ class EntryReport:
 
 
 OnEntry = Callable[[EntryReport], None]
+Names = tuple[bytes, ...]
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of a delivery, in sum.
+    """What became of a delivery, in sum, in one attempt or several.
 
     ``problems`` and ``kept_both`` name the first hundred entries each; ``on_entry`` of ``push``
     tells of all.
     """
 
-    tops: tuple[bytes, ...] = ()
+    tops: Names = ()
     """The names that were delivered. The peer's words, at a receiver."""
     files: int = 0
     """Files and links, whatever became of them."""
@@ -72,6 +75,8 @@ class Report:
     """Contents that lay there from a time before, and were not carried again."""
     bytes_on_wire: int = 0
     """Chunks both ways."""
+    furthest: int = 0
+    """How many bytes of contents the furthest attempt came to, unchanged ones included."""
     seconds: float = 0.0
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """How many of which outcome."""
@@ -80,6 +85,10 @@ class Report:
     """Stored under another name, because the one they have was taken."""
     codes: dict[ExitCode, int] = field(default_factory=dict)
     """How many entries made the command end with which code."""
+    _told: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
+    """The paths it tells of, as hashes."""
+    _before: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
+    """Those of the attempts before, in order."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -90,9 +99,23 @@ class Report:
         """Return how many entries had this outcome."""
         return self.outcomes.get(outcome, 0)
 
-    def add(self, entry: EntryReport, *, counts: bool = True) -> None:
-        """Take account of one more entry; a folder ``counts`` only where it is a problem."""
+    def begin(self, tops: Names) -> None:
+        """Begin, or begin again after a lost connection: what was told is not told again."""
+        self.tops = tops
+        self._before = array("q", sorted(self._told))
+
+    def add(self, entry: EntryReport, *, counts: bool = True) -> bool:
+        """Take account of one more entry; a folder ``counts`` only where it is a problem.
+
+        Returns:
+            Whether an attempt before this one has not told of it.
+        """
+        told = hash(entry.path)
+        at = bisect_left(self._before, told)
+        if at < len(self._before) and self._before[at] == told:
+            return False
         if counts or entry.code:
+            self._told.append(told)
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if entry.outcome in CARRIED:
@@ -105,6 +128,7 @@ class Report:
         renamed = entry.stored_as and entry.outcome is not Outcome.UNCHANGED
         if renamed and len(self.kept_both) < _KEPT:
             self.kept_both.append(entry)
+        return True
 
 
 OUTCOMES: Final = {

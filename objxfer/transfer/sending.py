@@ -77,6 +77,8 @@ class Delivery:
     """Told what became of each entry."""
     clock: Callable[[], int]
     """As ``time.time_ns``; tells a file that is being written to."""
+    report: Report
+    """Told all; one that an attempt before has begun is gone on with."""
 
 
 def send_tree(
@@ -151,7 +153,8 @@ class _Sender:
         self._scanner = scanner
         self._read = read
         self._open = open_source
-        self._ledger = Ledger(tops, delivery.tally, delivery.on_entry)
+        delivery.report.begin(tops)
+        self._ledger = Ledger(delivery.report, delivery.tally, delivery.on_entry)
         self._put_back: Found | None = None
         self._scanned = False
         self._kind = Kind.FILE
@@ -165,17 +168,19 @@ class _Sender:
         begun, report, delivery = self._port.now, self._ledger.report, self._delivery
         totals = (total_files, total_bytes)
         offer = Offer(report.tops, delivery.folder, delivery.if_exists, *totals)
-        yield from send(offer)
-        accepted = yield from receive(Accept)
-        self._batch = min(_BATCH, accepted.entries)
-        while (yield from self._go_on()):
-            pass
-        yield from send(Done())
-        while not self._done:
-            yield from self._listen(wait=True)
+        try:
+            yield from send(offer)
+            accepted = yield from receive(Accept)
+            self._batch = min(_BATCH, accepted.entries)
+            while (yield from self._go_on()):
+                pass
+            yield from send(Done())
+            while not self._done:
+                yield from self._listen(wait=True)
+        finally:
+            report.seconds += self._port.now - begun
         for owed in self._ledger.owed:
             self._ledger.tell_missing(owed)
-        report.seconds = self._port.now - begun
         return report
 
     def _go_on(self) -> Steps[bool]:

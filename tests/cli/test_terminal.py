@@ -148,7 +148,8 @@ def test_one_line_for_all_entries_of_a_code(
         )
     for sending, expected in ((True, sent), (False, received)):
         with connected() as (here, _):
-            delivery = Delivery(Terminal(), here, sending=sending)
+            delivery = Delivery(Terminal(), sending=sending)
+            delivery.connected(here)
             assert delivery.finished(report, "") == code
         if expected is not None:
             assert capsys.readouterr().err == expected + "\n"

@@ -243,7 +243,7 @@ def test_a_stream_that_fails_there_ends_here(tmp_path: Path) -> None:
         )
 
     with open("/dev/zero", "rb") as endless:
-        delivery = Delivery(b"", None, Tally(), None, time.time_ns)
+        delivery = Delivery(b"", None, Tally(), None, time.time_ns, Report())
         task = client.start(lambda port: send_stream(port, delivery, endless, name=b"zeros"))
         server.run(server.takes(full, []))
         simulator.run()

@@ -135,7 +135,7 @@ class Party:
 
     def pushes(self, paths: list[str], reports: list[Report], **asked: Any) -> Script:
         """Deliver files and folders."""
-        delivery = Delivery(b"", asked.get("if_exists"), Tally(), None, time.time_ns)
+        delivery = Delivery(b"", asked.get("if_exists"), Tally(), None, time.time_ns, Report())
         task = self.start(lambda port: send_tree(port, delivery, list(paths), copy_links=False))
         yield lambda: task.done
         reports.append(task.result())
@@ -153,6 +153,7 @@ class Party:
                 limits=self.exchange.limits,
                 tally=Tally(),
                 on_entry=None,
+                report=Report(),
             ),
             item,
         )

@@ -1,0 +1,94 @@
+"""A delivery that goes on by itself after its connection was lost."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Final
+
+from objxfer.blocking.connection import Connection
+from objxfer.errors import CannotConnect, ConnectionLost, ExitCode, ObjxferError, Timeout
+from objxfer.transfer.report import Report
+
+RETRIES: Final = 14
+"""Attempts in a row that bring nothing before a delivery is given up: about five minutes."""
+
+_LONGEST: Final = 30.0
+LOST: Final = (ExitCode.CONNECTION_LOST, ExitCode.TIMEOUT)
+
+OnLost = Callable[[ObjxferError, float], None]
+"""Told why the connection is lost, and in how many seconds there will be another."""
+
+
+def patience(retries: int | None) -> float | None:
+    """Return the seconds that so many attempts take about; None for those that never end."""
+    return None if retries is None else sum(islice(_backoff(), retries))
+
+
+def persist(
+    connection: Connection,
+    reconnect: Callable[[], Connection],
+    push: Callable[[Connection], Report],
+    *,
+    report: Report,
+    retries: int | None,
+    on_lost: OnLost | None = None,
+) -> Report:
+    """Deliver over one connection after the other until all is said of the delivery.
+
+    Each connection is closed. What the receiver holds by then is not sent again.
+
+    Args:
+        connection: the first one.
+        reconnect: makes another one, and raises as ``connect``.
+        push: delivers over a connection, filling ``report``.
+        report: of all attempts together.
+        retries: attempts in a row that come no further than any before; None for no end.
+        on_lost: told of each connection that was lost.
+
+    Raises:
+        ConnectionLost, Timeout: it is lost, and the attempts are used up.
+        ObjxferError: as ``push``; it would come to the same again.
+    """
+    pauses, furthest = islice(_backoff(), retries), -1
+    while True:
+        try:
+            return _close(connection, push)
+        except ObjxferError as error:
+            if error.exit_code not in LOST:
+                raise
+            lost = error
+        if report.furthest > furthest:
+            pauses, furthest = islice(_backoff(), retries), report.furthest
+        for seconds in pauses:
+            pause = seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come at once
+            if on_lost is not None:
+                on_lost(lost, pause)
+            time.sleep(pause)
+            try:
+                connection = reconnect()
+            except (CannotConnect, Timeout) as error:
+                lost = ConnectionLost(f"it is lost, and there is no other: {error}")
+            else:
+                break
+        else:
+            raise lost
+
+
+def _close(connection: Connection, push: Callable[[Connection], Report]) -> Report:
+    report: Report | None = None
+    try:
+        with connection:
+            report = push(connection)
+    except ObjxferError:
+        if report is None:
+            raise
+        # Every receipt is in hand: how the connection ends changes nothing any more.
+    assert report is not None
+    return report
+
+
+def _backoff() -> Iterator[float]:
+    return (min(2.0**attempt, _LONGEST) for attempt in count())
