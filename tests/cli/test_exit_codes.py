@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import objxfer
-from support.between import between
 from support.commands import PATIENCE, Commands
 from support.connected import begin
+from support.relay import deaf, relay
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -272,7 +272,7 @@ def test_12_the_peer_is_silent(commands: Commands) -> None:
 def test_12_a_sender_that_falls_silent(commands: Commands) -> None:
     commands.file("blob", bytes(LARGE))
     receiving = commands.receive("--timeout", "0.5")
-    with between(receiving.url, at_most=1_000_000) as url:
+    with relay(receiving.url, deaf(1_000_000)) as url:
         commands.start("send", "blob", "--to", url)
         ended = receiving.finish()
     assert ended.code == 12
@@ -379,7 +379,7 @@ def test_21_and_22_the_disk_of_the_receiver_is_full(commands: Commands) -> None:
 def test_30_bytes_that_were_changed_on_their_way(commands: Commands) -> None:
     commands.file("blob", b"x" * 40_000)
     receiving = commands.receive()
-    with between(receiving.url, forge=lambda data: data.replace(b"x" * 64, b"y" * 64)) as url:
+    with relay(receiving.url, lambda data: data.replace(b"x" * 64, b"y" * 64)) as url:
         assert commands.run("send", "blob", "--to", url).code != 0
         ended = receiving.finish()
     assert ended.code == 30

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from support.between import between
 from support.commands import PATIENCE, Commands, command
+from support.relay import relay, slow
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,7 +58,7 @@ def test_how_many_are_there(commands: Commands) -> None:
         commands.file(f"photos/{each:02}", b"small")
     commands.file("photos/large", bytes(40_000_000))
     receiving = commands.receive()
-    with between(receiving.url, pause=0.01) as url:
+    with relay(receiving.url, slow(0.01)) as url:
         sending = commands.start("send", "photos", "--to", url, "--json")
         while '"path":"photos/19"' not in sending.out_line():
             pass
