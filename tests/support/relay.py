@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 Forge = Callable[[bytes], bytes]
-"""Returns what is passed on of what came, or raises ``Cut`` or ``Deaf``."""
+"""Returns what is passed on of what came, or raises ``Cut`` or ``Deaf``. The end is empty."""
 
 
 class _Last(Exception):
@@ -27,7 +27,7 @@ class Cut(_Last):
 
 
 class Deaf(_Last):
-    """What comes behind these bytes is not read any more."""
+    """What comes behind these bytes is not read any more, nor the end."""
 
 
 def counting() -> tuple[Callable[[], int], Forge]:
@@ -72,15 +72,16 @@ def cutting(at: int) -> Forge:
     return forge
 
 
-def swallowing(at: int) -> Forge:
-    """Pass so many bytes on, and take the others in silence."""
+def when(at: int, call: Callable[[], None]) -> Forge:
+    """Pass all on, and call something once it was so much."""
     left = at
 
     def forge(data: bytes) -> bytes:
         nonlocal left
-        passed = data[:left]
-        left -= len(passed)
-        return passed
+        last, left = left, left - len(data)
+        if last >= 0 > left:
+            call()
+        return data
 
     return forge
 
@@ -98,6 +99,27 @@ def deaf(at: int) -> Forge:
         return passed
 
     return forge
+
+
+def hole(at: int) -> tuple[Forge, Forge]:
+    """Pass so many bytes of one side on, and then nothing of either; its forge comes first."""
+    first = deaf(at)
+    fallen = False
+
+    def one(data: bytes) -> bytes:
+        nonlocal fallen
+        try:
+            return first(data)
+        except Deaf:
+            fallen = True
+            raise
+
+    def other(data: bytes) -> bytes:
+        if fallen:
+            raise Deaf(b"")
+        return data
+
+    return one, other
 
 
 def slow(seconds: float) -> Forge:
@@ -131,7 +153,7 @@ def relay(
     """
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
-    stopped = False
+    stopped = threading.Event()
     both: list[socket.socket] = []
 
     def stand() -> None:
@@ -143,18 +165,18 @@ def relay(
                 beyond = ends.enter_context(legs.made.wrap_socket(beyond))
                 client = ends.enter_context(legs.taken.wrap_socket(client, server_side=True))
             both[:] = [client, beyond]
-            if not stopped:
-                _pass_on(client, beyond, client_says, server_says)
+            if not stopped.is_set() and _pass_on(client, beyond, client_says, server_says):
+                stopped.wait()
 
     def stay() -> None:
-        while not stopped:
+        while not stopped.is_set():
             stand()
 
     with socket.create_server((host, 0)) as listening:
         thread = threading.Thread(target=stay, daemon=True)
         thread.start()
         yield f"{scheme}://{host}:{listening.getsockname()[1]}"
-        stopped = True
+        stopped.set()
         for each in (listening, *both):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -163,7 +185,9 @@ def relay(
 
 def _pass_on(
     client: socket.socket, beyond: socket.socket, client_says: Forge, server_says: Forge
-) -> None:
+) -> bool:
+    """Pass on until both sides are at their end or not read any more; tell whether one is not."""
+    unread = False
     with selectors.DefaultSelector() as ready:
         ready.register(client, selectors.EVENT_READ, (beyond, client_says))
         ready.register(beyond, selectors.EVENT_READ, (client, server_says))
@@ -173,18 +197,20 @@ def _pass_on(
                 assert isinstance(source, socket.socket)
                 sink, forge = key.data
                 data = _read(source)
-                if not data:
-                    ready.unregister(source)
-                    sink.shutdown(socket.SHUT_WR)
-                    continue
                 try:
                     sink.sendall(forge(data))
                 except Cut as cut:
                     sink.sendall(cut.last)
-                    return
+                    return False
                 except Deaf as deaf:
                     sink.sendall(deaf.last)
                     ready.unregister(source)
+                    unread = True
+                else:
+                    if not data:
+                        ready.unregister(source)
+                        sink.shutdown(socket.SHUT_WR)
+    return unread
 
 
 def _read(source: socket.socket) -> bytes:
