@@ -47,7 +47,7 @@ def url(scene: Laid, nursery: Nursery, request: pytest.FixtureRequest) -> Iterat
     """Of a receiver that stays, whatever happens to its peers."""
     serving = scene.serve(nursery, request.param)
     yield serving.url
-    assert serving.finish(signal.SIGTERM).code == 128 + signal.SIGTERM
+    serving.finish(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("samples", [pytest.param(40, id="some"), ALL])

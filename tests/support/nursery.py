@@ -59,8 +59,9 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send it a signal; it is there, at least as a zombie, until ``finish``."""
-        if self.finished is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if self.finished is None:
+                os.kill(self.pid, number)
 
     def finish(self, number: int = 0) -> Finished:
         """Wait for its end, after sending it a signal if one is given.
