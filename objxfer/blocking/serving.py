@@ -6,6 +6,8 @@ import itertools
 import logging
 import os
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -62,7 +64,7 @@ class Watcher:
         """A delivery, or the wait for one, has failed; what was receipted is there."""
 
     def ended(self, delivery: int, connection: Connection) -> None:
-        """The peer has ended its connection, and this delivery does not come."""
+        """The peer, or a server that closes, has ended the connection: this does not come."""
 
 
 class Server:
@@ -82,21 +84,38 @@ class Server:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
+        self._idle: set[Connection] = set()  # of the open ones: between two deliveries
+        self._closing = False
         self._thread = threading.Thread(target=self._accept, name="objxfer-server", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop listening and cut the deliveries that are on their way.
+    def close(self, *, drain: float = 0.0) -> None:
+        """Stop listening, and end all connections.
 
-        Nothing half-written is left under a final name. Calling it again does nothing.
+        Those that deliver nothing at the moment are cut at once. A delivery that is on its way
+        may come to its end, with all its receipts, and no other follows. What is not through in
+        time is cut, and its sender sees a lost connection. Nothing half-written is left under a
+        final name.
+
+        Calling it once more while it drains, from another thread or after an exception has
+        struck here, cuts the rest at once; later it does nothing.
+
+        Args:
+            drain: seconds that deliveries on their way get to be through.
         """
+        deadline = time.monotonic() + drain
         self._listener.close()
         self._thread.join()
         with self._lock:
-            cut = dict(self._open)
-        for connection in cut:
+            self._closing = True
+            threads, idle = dict(self._open), list(self._idle)
+        for connection in idle:
             connection.abandon()
-        for thread in cut.values():
+        for thread in threads.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for connection in threads:
+            connection.abandon()
+        for thread in threads.values():
             thread.join()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -127,12 +146,13 @@ class Server:
                 with self._lock:  # the thread takes it off again, and may be quick
                     thread.start()
                     self._open[connection] = thread
+                    self._idle.add(connection)
             except RuntimeError as error:  # the system has no more threads for us
                 log.error("! the connection of %s is cut: %s", connection.peer, error)
                 connection.abandon()
 
     def _take(self, connection: Connection) -> None:
-        """Take one delivery after the other until the peer ends the connection."""
+        """Take one delivery after the other until the connection is ended."""
         watcher = self._watcher
         delivery = next(self._numbers)
         try:
@@ -141,6 +161,7 @@ class Server:
                     watcher.connected(delivery, connection)
                     try:
                         connection.poll(None)
+                        self._begin(connection)
                         report = connection.recv(
                             progress=watcher.progress(delivery),
                             on_entry=partial(watcher.entry, delivery),
@@ -151,6 +172,8 @@ class Server:
                         watcher.failed(delivery, connection, error)
                     else:
                         watcher.delivered(delivery, connection, report)
+                    if self._ends(connection):
+                        return
                     delivery = next(self._numbers)
         except ConnectionLost as error:
             watcher.failed(delivery, connection, error)
@@ -161,6 +184,24 @@ class Server:
         finally:
             with self._lock:
                 del self._open[connection]
+                self._idle.discard(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        """Let a delivery begin, unless the connection was cut for it delivered nothing."""
+        with self._lock:
+            if self._closing:
+                raise ConnectionClosed("the server is closed")
+            self._idle.remove(connection)
+
+    def _ends(self, connection: Connection) -> bool:
+        """Tell whether the delivery that is through was the last, and then end the connection."""
+        with self._lock:
+            if not self._closing:
+                self._idle.add(connection)
+                return False
+        with suppress(ObjxferError):  # all is said of the delivery: this changes nothing any more
+            connection.close()
+        return True
 
 
 def serve(

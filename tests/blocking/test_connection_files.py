@@ -15,6 +15,7 @@ from objxfer.files.digest import file_digest
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import EntryReport, Outcome
 from support.connected import PATIENCE, Pair, begin, connected
+from support.inbox import landed
 
 LARGE = 3 * 1024 * 1024 + 5
 
@@ -241,7 +242,7 @@ def test_cut_in_the_middle_of_a_tree(scheme: str, inbox: Path, photos: Path) -> 
         for future in (pushing, receiving):
             with pytest.raises(ConnectionLost):
                 future.result(PATIENCE)
-    assert os.listdir(inbox) == []
+    assert landed(inbox) == []
 
 
 def test_the_receiver_leaves_in_the_middle_of_a_tree(
@@ -258,7 +259,7 @@ def test_the_receiver_leaves_in_the_middle_of_a_tree(
         for future in (pushing, receiving):
             with pytest.raises(ConnectionLost):
                 future.result(PATIENCE)
-    assert os.listdir(inbox) == []
+    assert landed(inbox) == []
 
 
 def test_what_a_watcher_raises_ends_the_item(inbox: Path, photos: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,6 +18,7 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.serving import Server, Watcher, serve
 from objxfer.errors import (
     AuthenticationError,
+    ConnectionClosed,
     ConnectionLost,
     ExitCode,
     FileFailed,
@@ -27,7 +29,7 @@ from objxfer.errors import (
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.report import EntryReport, Report
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
-from support.inbox import descriptors
+from support.inbox import descriptors, landed
 from support.wire import Wire
 
 
@@ -208,11 +210,90 @@ def test_close_cuts_what_is_on_its_way(scheme: str, inbox: Path, tmp_path: Path)
         pushing.result(PATIENCE)
     with pytest.raises(ConnectionLost):
         idle.recv(PATIENCE)
-    assert os.listdir(inbox) == []
+    assert landed(inbox) == []
     for connection in (idle, busy):
         connection.abandon()
     assert descriptors() == before
     server.close()
+
+
+@contextmanager
+def pushing(server: Server, watcher: Hearing) -> Iterator[tuple[Connection, Future[Report], int]]:
+    """Give a connection, its delivery of a stream that has begun, and where to write that."""
+    source, sink = os.pipe()
+    with objxfer.connect(server.url, key=KEY) as connection, open(source, "rb") as stream:
+        pushed = begin(connection.push, stream, name="stream")
+        while watcher.next() != ("begin",):
+            pass
+        yield connection, pushed, sink
+
+
+def test_a_delivery_may_come_to_its_end_and_no_other_begins(scheme: str, inbox: Path) -> None:
+    watcher = Hearing()
+    with serving(inbox, scheme, watcher) as server:
+        idle = objxfer.connect(server.url, key=KEY)
+        assert watcher.next() == ("connected", 1, "127.0.0.1")
+        with pushing(server, watcher) as (busy, pushed, sink):
+            closing = begin(server.close, drain=PATIENCE)
+            with pytest.raises(ConnectionLost):
+                idle.recv(PATIENCE)
+            assert watcher.next() == ("ended", 1)
+            os.write(sink, b"contents")
+            os.close(sink)
+            assert pushed.result(PATIENCE).exit_code == ExitCode.OK
+            with pytest.raises(ConnectionClosed):
+                busy.push(inbox)
+        closing.result(PATIENCE)
+        assert [watcher.next() for _ in range(3)] == [
+            ("entry", 2, b"stream"),
+            ("end", 1),
+            ("delivered", 2, 1),
+        ]
+        assert watcher.heard.empty()
+        idle.abandon()
+    assert (inbox / "stream").read_bytes() == b"contents"
+
+
+def test_nobody_is_waited_for_who_delivers_nothing(inbox: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    watcher = Hearing()
+    with serving(inbox, watcher=watcher) as server:
+        new = objxfer.connect(server.url, key=KEY)
+        used = objxfer.connect(server.url, key=KEY)
+        used.push(tmp_path / "file")
+        while watcher.next()[:2] != ("connected", 3):
+            pass
+        closing = begin(server.close, drain=1e6)
+        closing.result(PATIENCE)
+        for idle in (new, used):
+            with pytest.raises(ConnectionLost):
+                idle.recv(PATIENCE)
+            idle.abandon()
+
+
+def test_what_is_not_through_in_time_is_cut(scheme: str, inbox: Path) -> None:
+    watcher = Hearing()
+    with (
+        serving(inbox, scheme, watcher) as server,
+        pushing(server, watcher) as (_, pushed, sink),
+    ):
+        server.close(drain=0.01)
+        with pytest.raises(ConnectionLost):
+            pushed.result(PATIENCE)
+        assert [watcher.next() for _ in range(2)] == [("end", 0), ("failed", 1, ConnectionLost)]
+        os.close(sink)
+    assert not (inbox / "stream").exists()
+
+
+def test_closing_once_more_cuts_what_is_left(inbox: Path) -> None:
+    watcher = Hearing()
+    with serving(inbox, watcher=watcher) as server, pushing(server, watcher) as (_, pushed, sink):
+        closing = begin(server.close, drain=1e6)
+        server.close()
+        closing.result(PATIENCE)
+        with pytest.raises(ConnectionLost):
+            pushed.result(PATIENCE)
+        os.close(sink)
 
 
 def test_a_watcher_that_raises_ends_the_delivery_alone(

@@ -12,6 +12,7 @@ import objxfer
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import KeyFileError, ObjxferError
 from objxfer.files.entries import IfExists
+from objxfer.files.partials import KEEP
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Mode, Role
 from objxfer.security.keys import Keyring
@@ -28,6 +29,7 @@ def check(**told: Any) -> Terms:
         "timeout": 10.0,
         "into": None,
         "if_exists": IfExists.RENAME,
+        "keep_partial": KEEP,
         "limits": Limits(),
         "insecure": False,
     }

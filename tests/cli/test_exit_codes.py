@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 import objxfer
-from support.between import between
 from support.commands import PATIENCE, Commands
 from support.connected import begin
+from support.inbox import landed
+from support.relay import deaf, relay
 
 pytestmark = pytest.mark.timeout(60)
 
 LARGE = 32_000_000
+QUICK = ("--timeout", "0.5", "--retry", "0")
 """More than a receiver that does not go on has agreed to take."""
 
 
@@ -260,7 +262,9 @@ def test_11_the_connection_is_lost(commands: Commands) -> None:
 def test_12_the_peer_is_silent(commands: Commands) -> None:
     commands.file("report.pdf")
     with listening(commands) as listener:
-        sending = commands.start("send", "report.pdf", "--to", listener.url, "--timeout", "0.5")
+        sending = commands.start(
+            "send", "report.pdf", "--to", listener.url, "--timeout", "0.5", "--retry", "0"
+        )
         with contextlib.suppress(objxfer.ConnectionLost), listener.accept(PATIENCE):
             ended = sending.finish()
     assert ended.code == 12
@@ -271,13 +275,13 @@ def test_12_the_peer_is_silent(commands: Commands) -> None:
 
 def test_12_a_sender_that_falls_silent(commands: Commands) -> None:
     commands.file("blob", bytes(LARGE))
-    receiving = commands.receive("--timeout", "0.5")
-    with between(receiving.url, at_most=1_000_000) as url:
+    receiving = commands.receive(*QUICK)
+    with relay(receiving.url, deaf(1_000_000)) as url:
         commands.start("send", "blob", "--to", url)
         ended = receiving.finish()
     assert ended.code == 12
     assert "gave up on 127.0.0.1: nothing was heard of the peer for 0.5 s" in ended.err
-    assert list(commands.inbox.iterdir()) == []
+    assert landed(commands.inbox) == []
 
 
 def test_13_another_key(commands: Commands) -> None:
@@ -379,12 +383,12 @@ def test_21_and_22_the_disk_of_the_receiver_is_full(commands: Commands) -> None:
 def test_30_bytes_that_were_changed_on_their_way(commands: Commands) -> None:
     commands.file("blob", b"x" * 40_000)
     receiving = commands.receive()
-    with between(receiving.url, forge=lambda data: data.replace(b"x" * 64, b"y" * 64)) as url:
-        assert commands.run("send", "blob", "--to", url).code != 0
+    with relay(receiving.url, lambda data: data.replace(b"x" * 64, b"y" * 64)) as url:
+        assert commands.run("send", "blob", "--to", url, "--retry", "0").code != 0
         ended = receiving.finish()
     assert ended.code == 30
     assert ended.err == "objxfer: error: a chunk's payload does not match its digest\n"
-    assert list(commands.inbox.iterdir()) == []
+    assert landed(commands.inbox) == []
 
 
 def test_1_whatever_else(commands: Commands) -> None:

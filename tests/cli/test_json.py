@@ -29,6 +29,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "eta_seconds": float | None,
     },
     "file": {"path": str, "action": str},
+    "lost": {"message": str, "again_in": float | None},
     "error": {"exit_code": int, "name": str, "message": str, "path": str | None},
     "summary": {
         "files": int,
@@ -40,6 +41,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "skipped": int,
         "failed": int,
         "replaced": int,
+        "resumed": int,
     },
 }
 OPTIONAL = {
@@ -55,7 +57,7 @@ OPTIONAL = {
     "received": int,
     "peer": str,
 }
-ACTIONS = {"sent", "received", "unchanged", "skipped", "replaced", "failed"}
+ACTIONS = {"sent", "received", "unchanged", "skipped", "replaced", "resumed", "failed"}
 
 
 def check(lines: Sequence[Line]) -> None:
@@ -147,7 +149,7 @@ def test_a_folder_with_everything_in_it(commands: Commands) -> None:
 
 
 def test_progress_comes_every_second(commands: Commands) -> None:
-    receiving = commands.listen_json("receive", "--into", "inbox")
+    receiving = commands.listen_json("receive", "--into", "inbox", "--retry", "0")
     sending = commands.start("send", "-", "--to", receiving.url, "--json")
     sending.write(bytes(3_000_000))
     seen = [json.loads(sending.out_line()) for _ in range(3)]
@@ -171,7 +173,7 @@ def test_an_error_is_a_line(commands: Commands) -> None:
 
 
 def test_a_delivery_that_fails_has_a_summary(commands: Commands) -> None:
-    receiving = commands.listen_json("receive", "--into", "inbox")
+    receiving = commands.listen_json("receive", "--into", "inbox", "--retry", "0")
     sending = commands.start("send", "-", "--to", receiving.url, "--json")
     receiving.out_line()
     sending.write(bytes(2_000_000))
@@ -181,7 +183,7 @@ def test_a_delivery_that_fails_has_a_summary(commands: Commands) -> None:
     error, summary = received.lines[-2:]
     assert (error["type"], error["name"], error["exit_code"]) == ("error", "ConnectionLost", 11)
     assert (summary["type"], summary["exit_code"]) == ("summary", 11)
-    assert summary["bytes_on_wire"] is None
+    assert summary["bytes_on_wire"] > 1_000_000
     assert received.code == 11
 
 

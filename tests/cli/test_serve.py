@@ -11,6 +11,7 @@ from objxfer_cli.serve import _Watcher
 from objxfer_cli.terminal import Terminal
 from support.commands import Commands
 from support.connected import connected
+from support.inbox import landed
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -80,7 +81,7 @@ def test_a_sender_that_is_cut_off_does_not_end_it(commands: Commands) -> None:
         assert sending.process.poll() is None
     sending.process.kill()
     assert "lost the connection to 127.0.0.1" in serving.err_line()
-    assert list(commands.inbox.iterdir()) == []
+    assert landed(commands.inbox) == []
     commands.file("after.txt")
     assert commands.run("send", "after.txt", "--to", serving.url).code == 0
 

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from support.between import between
 from support.commands import PATIENCE, Commands, command
+from support.inbox import landed
+from support.relay import relay, slow
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -24,7 +25,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_sender_in_the_middle(commands: Commands, number: signal.Signals) -> None:
-    receiving = commands.receive()
+    receiving = commands.receive("--retry", "0")
     sending = commands.start("send", "-", "--to", receiving.url)
     sending.write(bytes(3_000_000))
     while not list(commands.inbox.iterdir()):
@@ -35,7 +36,7 @@ def test_a_sender_in_the_middle(commands: Commands, number: signal.Signals) -> N
     assert ended.out == ""
     assert STANDING.fullmatch(ended.err)
     assert receiving.finish().code == 11
-    assert list(commands.inbox.iterdir()) == []
+    assert landed(commands.inbox) == []
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -49,7 +50,7 @@ def test_a_receiver_in_the_middle(commands: Commands, number: signal.Signals) ->
     ended = receiving.finish()
     assert ended.code == 128 + number
     assert STANDING.fullmatch(ended.err)
-    assert list(commands.inbox.iterdir()) == []
+    assert landed(commands.inbox) == []
     assert sending.finish().code == 11
 
 
@@ -57,8 +58,8 @@ def test_how_many_are_there(commands: Commands) -> None:
     for each in range(20):
         commands.file(f"photos/{each:02}", b"small")
     commands.file("photos/large", bytes(40_000_000))
-    receiving = commands.receive()
-    with between(receiving.url, pause=0.01) as url:
+    receiving = commands.receive("--retry", "0")
+    with relay(receiving.url, slow(0.01)) as url:
         sending = commands.start("send", "photos", "--to", url, "--json")
         while '"path":"photos/19"' not in sending.out_line():
             pass

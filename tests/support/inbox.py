@@ -13,6 +13,12 @@ from objxfer.files.entries import Entry, IfExists, Kind
 from objxfer.files.sink import Arrived, Sink
 from objxfer.limits import Limits
 
+
+def landed(inbox: Path) -> list[str]:
+    """What lies in a folder under its final name, in order: not what may go on another time."""
+    return sorted(name for name in os.listdir(inbox) if not name.startswith(".objxfer"))
+
+
 NAMES = Path(__file__).parent.parent / "files" / "names.jsonl"
 
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
@@ -58,8 +59,9 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send it a signal; it is there, at least as a zombie, until ``finish``."""
-        if self.finished is None:
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if self.finished is None:
+                os.kill(self.pid, number)
 
     def finish(self, number: int = 0) -> Finished:
         """Wait for its end, after sending it a signal if one is given.
@@ -70,8 +72,9 @@ class Child:
         if self.finished is None:
             if number:
                 self.signal(number)
-            status = self._nursery.ask({"wait": self.pid})
+            # With its end its pipes end: so nobody else who asks is kept waiting.
             out, err = self._out.read().decode(), self._err.read().decode()
+            status = self._nursery.ask({"wait": self.pid})
             self.finished = Finished(os.waitstatus_to_exitcode(status), out, err)
             self.close()
         return self.finished
@@ -85,7 +88,7 @@ class Child:
 
 
 class Nursery:
-    """Starts commands. Leaving its ``with`` block kills those that are left.
+    """Starts commands, for any thread. Leaving its ``with`` block kills those that are left.
 
     Args:
         folder: the current one of all commands, and their home.
@@ -103,6 +106,7 @@ class Nursery:
         }
         self._socket = ours
         self._socket.settimeout(PATIENCE)
+        self._lock = threading.Lock()
         self._children: list[Child] = []
         with theirs:
             self._process = subprocess.Popen(
@@ -147,8 +151,9 @@ class Nursery:
         """Have the forking process do something, and return its answer."""
         message = json.dumps(request).encode()
         assert len(message) < _FULL
-        socket.send_fds(self._socket, [message], fds)
-        return int(self._socket.recv(_FULL))
+        with self._lock:
+            socket.send_fds(self._socket, [message], fds)
+            return int(self._socket.recv(_FULL))
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Somebody in the middle of a connection, who changes, cuts or keeps what passes."""
+"""Somebody in the middle of connections, who changes, delays, cuts or keeps what passes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,39 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 Forge = Callable[[bytes], bytes]
-"""Returns what is passed on of what came, or raises ``Cut``."""
+"""Returns what is passed on of what came, or raises ``Cut`` or ``Deaf``. The end is empty."""
 
 
-class Cut(Exception):
-    """The connection is cut behind these bytes."""
-
+class _Last(Exception):
     def __init__(self, last: bytes) -> None:
         super().__init__()
         self.last = last
+
+
+class Cut(_Last):
+    """The connection is cut behind these bytes."""
+
+
+class Deaf(_Last):
+    """What comes behind these bytes is not read any more, nor the end."""
+
+
+def counting() -> tuple[Callable[[], int], Forge]:
+    """Pass all on; return also what tells how much it was."""
+    seen = 0
+
+    def forge(data: bytes) -> bytes:
+        nonlocal seen
+        seen += len(data)
+        return data
+
+    return lambda: seen, forge
 
 
 def flipping(at: int, bit: int = 0) -> Forge:
@@ -40,14 +59,74 @@ def flipping(at: int, bit: int = 0) -> Forge:
 
 
 def cutting(at: int) -> Forge:
-    """Cut the connection behind so many bytes."""
+    """Cut the connection behind so many bytes; those that come later are left alone."""
     left = at
 
     def forge(data: bytes) -> bytes:
         nonlocal left
-        if len(data) > left:
-            raise Cut(data[:left])
-        left -= len(data)
+        last, left = left, left - len(data)
+        if last >= 0 > left:
+            raise Cut(data[:last])
+        return data
+
+    return forge
+
+
+def when(at: int, call: Callable[[], None]) -> Forge:
+    """Pass all on, and call something once it was so much."""
+    left = at
+
+    def forge(data: bytes) -> bytes:
+        nonlocal left
+        last, left = left, left - len(data)
+        if last >= 0 > left:
+            call()
+        return data
+
+    return forge
+
+
+def deaf(at: int) -> Forge:
+    """Pass so many bytes on, and read no more."""
+    left = at
+
+    def forge(data: bytes) -> bytes:
+        nonlocal left
+        passed = data[:left]
+        left -= len(passed)
+        if not left:
+            raise Deaf(passed)
+        return passed
+
+    return forge
+
+
+def hole(at: int) -> tuple[Forge, Forge]:
+    """Pass so many bytes of one side on, and then nothing of either; its forge comes first."""
+    first = deaf(at)
+    fallen = False
+
+    def one(data: bytes) -> bytes:
+        nonlocal fallen
+        try:
+            return first(data)
+        except Deaf:
+            fallen = True
+            raise
+
+    def other(data: bytes) -> bytes:
+        if fallen:
+            raise Deaf(b"")
+        return data
+
+    return one, other
+
+
+def slow(seconds: float) -> Forge:
+    """Take so long for each 64 KiB or less."""
+
+    def forge(data: bytes) -> bytes:
+        time.sleep(seconds)
         return data
 
     return forge
@@ -64,65 +143,74 @@ class Legs(NamedTuple):
 def relay(
     url: str, client_says: Forge = bytes, server_says: Forge = bytes, *, legs: Legs | None = None
 ) -> Iterator[str]:
-    """Stand between the next who connects and the listener at ``url``; give the URL to call.
+    """Stand between those who connect, one after the other, and a listener; give the URL to call.
 
     Args:
         url: of a listener on this machine.
-        client_says: what becomes of what comes from the one who connects.
+        client_says: what becomes of what comes from those who connect.
         server_says: what becomes of what comes from the listener.
         legs: decrypt what comes, and encrypt it anew.
     """
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
+    stopped = threading.Event()
+    both: list[socket.socket] = []
 
     def stand() -> None:
         with contextlib.suppress(OSError), contextlib.ExitStack() as ends:
             client: socket.socket = ends.enter_context(listening.accept()[0])
+            both[:] = [client]
             beyond: socket.socket = ends.enter_context(socket.create_connection((host, int(port))))
             if legs is not None:
                 beyond = ends.enter_context(legs.made.wrap_socket(beyond))
                 client = ends.enter_context(legs.taken.wrap_socket(client, server_side=True))
-            _pass_on(client, beyond, client_says, server_says, woken)
+            both[:] = [client, beyond]
+            if not stopped.is_set() and _pass_on(client, beyond, client_says, server_says):
+                stopped.wait()
 
-    waker, woken = socket.socketpair()
-    with socket.create_server((host, 0)) as listening, waker, woken:
-        thread = threading.Thread(target=stand, daemon=True)
+    def stay() -> None:
+        while not stopped.is_set():
+            stand()
+
+    with socket.create_server((host, 0)) as listening:
+        thread = threading.Thread(target=stay, daemon=True)
         thread.start()
         yield f"{scheme}://{host}:{listening.getsockname()[1]}"
-        waker.close()
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
+        stopped.set()
+        for each in (listening, *both):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
 def _pass_on(
-    client: socket.socket,
-    beyond: socket.socket,
-    client_says: Forge,
-    server_says: Forge,
-    woken: socket.socket,
-) -> None:
+    client: socket.socket, beyond: socket.socket, client_says: Forge, server_says: Forge
+) -> bool:
+    """Pass on until both sides are at their end or not read any more; tell whether one is not."""
+    unread = False
     with selectors.DefaultSelector() as ready:
-        ready.register(woken, selectors.EVENT_READ)
         ready.register(client, selectors.EVENT_READ, (beyond, client_says))
         ready.register(beyond, selectors.EVENT_READ, (client, server_says))
-        while len(ready.get_map()) > 1:
+        while ready.get_map():
             for key, _ in ready.select():
                 source = key.fileobj
                 assert isinstance(source, socket.socket)
-                if source is woken:
-                    return
                 sink, forge = key.data
                 data = _read(source)
-                if not data:
-                    ready.unregister(source)
-                    sink.shutdown(socket.SHUT_WR)
-                    continue
                 try:
                     sink.sendall(forge(data))
                 except Cut as cut:
                     sink.sendall(cut.last)
-                    return
+                    return False
+                except Deaf as deaf:
+                    sink.sendall(deaf.last)
+                    ready.unregister(source)
+                    unread = True
+                else:
+                    if not data:
+                        ready.unregister(source)
+                        sink.shutdown(socket.SHUT_WR)
+    return unread
 
 
 def _read(source: socket.socket) -> bytes:

@@ -93,6 +93,11 @@ class Tracer:
                 calls[call] = (was and meant) if sure else (was or meant)
         return [call for call, meant in calls.items() if meant]
 
+    @property
+    def injected(self) -> int:
+        """How many calls were tampered with."""
+        return self._log.read_text("ascii", "replace").count("(INJECTED)")
+
     def detach(self) -> None:
         """Let the child go on by itself, unless it is at its end."""
         if self._child.finished is None:
