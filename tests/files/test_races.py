@@ -221,6 +221,8 @@ def race(operation: Operation, place: Path, enough: Callable[[int], bool]) -> st
         flips = int(flipper.communicate()[0])
         assert flipper.returncode == 0
     os.close(there)
+    with Root(inbox) as root:
+        partials(root, keep=0).close()  # what may go on another time is dropped
     return f"{operation.__name__}: {tries:,} tries, {flips:,} flips, {done:,} done, {failed:,} not"
 
 
