@@ -26,7 +26,9 @@ _TEMP: Final = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
