@@ -47,7 +47,7 @@ class SocketTransport:
         self._fileno = sock.fileno()
         self._poll = _new_poll()
         self._watched = 0
-        # Guards the four below, so that `wake` and `close` may meet a running `wait`.
+        # Guards what `wake`, `close` and a `wait` that they disturb do to the four below.
         self._lock = threading.Lock()
         self._waker: _Waker | None = None
         self._waiting = False
@@ -78,13 +78,16 @@ class SocketTransport:
 
     def wait(self, *, read: bool, write: bool, timeout: float | None) -> None:
         """Return when reading or writing may get on, after ``wake``, or after the timeout."""
-        with self._lock:
+        # This says that it waits and then looks whether it is closed, `close` does it the other
+        # way round: one of the two sees the other, and a wait that is not disturbed needs no lock.
+        self._waiting, woken = True, False
+        try:
             if self._closed:
                 return
-            waker = self._waker or self._new_waker()
-            self._waiting = True
-        woken = False
-        try:
+            waker = self._waker
+            if waker is None:
+                with self._lock:
+                    waker = self._waker or self._new_waker()
             wanted = (_READ if read else 0) | (_WRITE if write else 0)
             if wanted != self._watched:
                 self._watch(wanted)
@@ -94,7 +97,9 @@ class SocketTransport:
                 if fd == waker.fd:
                     woken = True
         finally:
-            self._leave_wait(waker if woken else None)
+            self._waiting = False
+            if woken or self._closed:
+                self._leave_wait()
 
     def wake(self) -> None:
         """Make the running ``wait``, or the next one, return at once."""
@@ -136,13 +141,13 @@ class SocketTransport:
             else:
                 self._release()
 
-    def _leave_wait(self, woken_by: _Waker | None) -> None:
+    def _leave_wait(self) -> None:
+        """End a wait that was disturbed."""
         with self._lock:
-            self._waiting = False
             if self._closed:
                 self._release()
-            elif woken_by is not None:
-                woken_by.clear()
+            elif self._waker is not None:
+                self._waker.clear()
 
     def _new_waker(self) -> _Waker:
         # Made when needed first: a thousand sockets that are only accepted cost one descriptor
@@ -163,6 +168,7 @@ class SocketTransport:
         self._sock.close()
         if self._waker is not None:
             self._waker.close()
+            self._waker = None
 
 
 def _set_up(sock: socket.socket) -> str:
