@@ -236,8 +236,10 @@ def test_a_stack_that_is_nearly_used_up_is_an_error_of_ours() -> None:
     def deeper(calls: int, then: Callable[[], object]) -> object:
         return then() if calls == 0 else deeper(calls - 1, then)
 
-    value = nested(250, lambda inner: [inner])
-    for serializer in (MSGPACK, JSON):
+    for serializer, value in (
+        (MSGPACK, nested(250, lambda inner: (inner,))),
+        (JSON, nested(250, lambda inner: [inner])),
+    ):
         with pytest.raises(LimitExceeded, match="stack"):
             deeper(sys.getrecursionlimit() - 300, lambda: serializer.dump(value))  # noqa: B023
 
