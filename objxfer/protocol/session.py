@@ -132,8 +132,8 @@ class Session:
         item = self._next_own
         self._next_own += 2
         self._start(item, message)
-        payload = message.pack()
-        self._queue(message.type, item, payload, payload_digest(message.type, payload))
+        kind, payload = message.type, message.pack()
+        self._queue(kind, item, payload, payload_digest(kind, payload))
         return item
 
     def send(self, item: int, message: Message) -> bool:

@@ -91,9 +91,9 @@ class SocketTransport:
             wanted = (_READ if read else 0) | (_WRITE if write else 0)
             if wanted != self._watched:
                 self._watch(wanted)
-            if timeout is not None and not 0 <= timeout <= _LONGEST_WAIT:
-                timeout = _LONGEST_WAIT if timeout > 0 else 0
-            for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
+            if timeout is not None:
+                timeout = min(max(timeout, 0.0), _LONGEST_WAIT) * 1000
+            for fd, _ in self._poll.poll(timeout):
                 if fd == waker.fd:
                     woken = True
         finally:
