@@ -80,8 +80,9 @@ class SocketTransport:
         """Return when reading or writing may get on, after ``wake``, or after the timeout."""
         # This says that it waits and then looks whether it is closed, `close` does it the other
         # way round: one of the two sees the other, and a wait that is not disturbed needs no lock.
-        self._waiting, woken = True, False
+        woken = False
         try:
+            self._waiting = True
             if self._closed:
                 return
             waker = self._waker

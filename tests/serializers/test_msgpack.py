@@ -252,6 +252,19 @@ def test_cycles_are_refused_where_they_close() -> None:
     assert caught.value.path == 'obj["a"][1]'
 
 
+def test_many_rows_are_as_exact_as_few() -> None:
+    for count in (3, 3000):
+        plain: list[Any] = [
+            {"row": row, "cells": [row, None, 0.5, [str(row)]]} for row in range(count)
+        ]
+        mixed = [*plain, {"row": (1, 2), "cells": [True, 2**70, b"raw", bytearray(b"raw")]}]
+        for rows in (plain, mixed):
+            back = there_and_back(rows)
+            assert back == rows
+            assert type(back[-1]["row"]) is type(rows[-1]["row"])
+            assert [*map(type, back[-1]["cells"])] == [*map(type, rows[-1]["cells"])]
+
+
 def test_what_is_shared_is_repeated() -> None:
     shared = [1]
     first, second = there_and_back([shared, shared])
