@@ -119,7 +119,7 @@ class Connection:
                 if self._batch is not None:
                     self._add(message)
                 else:
-                    self._say(message)
+                    self._pump.say(message)
 
     def recv(
         self,
@@ -349,11 +349,6 @@ class Connection:
             self._serializers[name] = serializer
         return serializer
 
-    def _say(self, message: Object | Objects) -> None:
-        """Send a message that is a whole item."""
-        self._check_open()
-        self._pump.say(message)
-
     def _add(self, message: Object) -> None:
         """Put a small object into the open batch; without one, send it."""
         size = message.size + 8 * len(message.buffer_sizes) + _BATCH_OVERHEAD
@@ -361,7 +356,7 @@ class Connection:
         while self._batch and self._batch_size + size > _BATCH:
             self._send_batch([])
         if self._batch is None:
-            self._say(message)
+            self._pump.say(message)
         else:
             self._batch.append(message)
             self._batch_size += size
@@ -370,18 +365,11 @@ class Connection:
         """Send what the open batch holds; ``following`` is open, or not, from now on."""
         batch, self._batch, self._batch_size = self._batch, following, 0
         if batch:
-            self._say(Objects(tuple(batch)))
+            self._pump.say(Objects(tuple(batch)))
 
     def _perform(self, make: Callable[[Port], Steps[T]], silence: float) -> T:
         """Run an item of ours to its end; called with the lock held."""
-        self._check_open()
+        self._pump.check_open()
         while self._batch:
             self._send_batch([])  # what was sent first arrives first
         return self._pump.perform(self._exchange.start(make, timeout=silence))
-
-    def _check_open(self) -> None:
-        session = self._exchange.session
-        if session.failure is not None:
-            raise session.failure
-        if self._pump.closed or session.ended:
-            raise ConnectionClosed("the connection is closed")

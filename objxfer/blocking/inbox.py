@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
@@ -14,7 +14,7 @@ from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedBy
 from objxfer.protocol.messages import Object, Taken
 from objxfer.protocol.trees import Offer
 from objxfer.security.sealing import Verified
-from objxfer.serializers.base import AnySerializer
+from objxfer.serializers.base import AnySerializer, Buffer
 from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally, shown
@@ -32,13 +32,8 @@ class Course(NamedTuple):
     """That of a tree, if an attempt before has begun one."""
 
 
-class _Came(NamedTuple):
-    """An object that came whole and is not loaded yet."""
-
-    item: int
-    message: Object
-    head: bytes | bytearray | memoryview
-    buffers: list[memoryview]
+_Came: TypeAlias = tuple[int, Object, Buffer, list[memoryview]]
+"""An object that came whole and is not loaded yet: its item, opening, head and buffers."""
 
 
 class _Coming(NamedTuple):
@@ -85,8 +80,9 @@ class Inbox:
             item, message = self._exchange.take()
             if isinstance(message, Object):
                 self._check_wanted(item, message)
-                if message.content is not None:
-                    return _Came(item, message, *parts(message, message.content))
+                content = message.content
+                if content is not None:
+                    return item, message, *parts(message, content)
                 coming = self._start(item, message, course.silence)
                 return self._rest(coming, deadline, course.progress)
             if self._terms.into is not None:
@@ -113,7 +109,7 @@ class Inbox:
             if not task.done:
                 self._unfinished.append(coming)
         head, *buffers = task.result()
-        return _Came(coming.item, coming.message, head, buffers)
+        return coming.item, coming.message, head, buffers
 
     def _take_tree(self, item: int, offer: Offer, course: Course) -> Report:
         # Who only sends does without all that writes to the disk.

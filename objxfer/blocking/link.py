@@ -38,8 +38,8 @@ class Link:
 
     def write(self) -> bool:
         """Write while the transport takes anything; whether it took something."""
-        session, moved = self.exchange.session, False
-        if not self.unwritten or session.failure is not None:
+        exchange, session, moved = self.exchange, self.exchange.session, False
+        if not (session.queued or exchange.held) or session.failure is not None:
             return False
         try:
             while session.outgoing:
@@ -48,7 +48,7 @@ class Link:
                     break
                 session.sent(taken)
                 moved = True
-            self.exchange.held = not self.transport.flush()
+            exchange.held = not self.transport.flush()
         except (OSError, ConnectionLost) as error:
             self._broken(error)
         return moved

@@ -76,10 +76,11 @@ class Pump:
         """
         self._check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
-        exchange, session, looked = self.exchange, self.exchange.session, False
+        exchange, link, looked = self.exchange, self._link, False
+        session = exchange.session
         while True:
             # A look at nothing costs as much as the little there is to do for a small object.
-            idle = self.closed or not (self._link.readable or exchange.awaiting)
+            idle = self.closed or not (link.readable or exchange.awaiting)
             try:
                 again = None if idle else self._pass()
             except BaseException:
@@ -91,16 +92,16 @@ class Pump:
                 raise session.failure
             if self.closed:
                 raise ConnectionClosed("the connection is closed")
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0 and looked:
-                return False
-            looked = True
-            if left is None or (again is not None and again < left):
-                left = again
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0 and looked:
+                    return False
+                looked = True
+                again = left if again is None else min(again, left)
             if self._leading:
-                self._follow(left)
+                self._follow(again)
             else:
-                self._lead(left)
+                self._lead(again)
 
     def perform(self, task: Task[T]) -> T:
         """Wait for a task, and until all it sent is written; call it with the lock held.
@@ -126,9 +127,10 @@ class Pump:
         Raises:
             ObjxferError: the connection is dead.
         """
-        session = self.exchange.session
-        exchange, mark = self.exchange, session.bytes_queued
+        exchange = self.exchange
+        session = exchange.session
         if session.queued or exchange.held:
+            mark = session.bytes_queued
             self.wait(lambda: session.bytes_out >= mark and not exchange.held)
 
     def write(self) -> None:
@@ -148,16 +150,29 @@ class Pump:
         Returns when it is written.
 
         Raises:
-            ObjxferError: the connection is dead.
+            ObjxferError: the connection is dead, or closed or ended by this side.
         """
-        self._check_process()
+        self.check_open()
         try:
             self.exchange.session.open(message)
+            self._link.write()
         except BaseException:
             self._torn()
             raise
-        self.write()
         self.flush()
+
+    def check_open(self) -> None:
+        """Check that items can be opened; call it with the lock held.
+
+        Raises:
+            ObjxferError: the connection is dead, or closed or ended by this side.
+        """
+        self._check_process()
+        session = self.exchange.session
+        if session.failure is not None:
+            raise session.failure
+        if self.closed or session.ended:
+            raise ConnectionClosed("the connection is closed")
 
     def finish(self) -> None:
         """End the connection: say so, and let the peer take what was sent.
@@ -220,7 +235,7 @@ class Pump:
         return self._process is not _process
 
     def _check_process(self) -> None:
-        if self._in_child:
+        if self._process is not _process:
             raise RuntimeError("a connection cannot be used across fork")
 
     def _release(self) -> None:
@@ -285,9 +300,9 @@ class Pump:
             self.exchange.advance(time.monotonic())
 
     def _lead(self, timeout: float | None) -> None:
-        exchange = self.exchange
+        exchange, link = self.exchange, self._link
         session = exchange.session
-        read = not self._link.at_end and not exchange.full
+        read = not link.at_end and not exchange.full
         if session.stalled:
             read, timeout = False, _STALL
         write = bool(session.queued) and session.failure is None
@@ -298,7 +313,7 @@ class Pump:
         finally:
             self.lock.acquire()
             self._leading = False
-            self._link.readable = read or session.stalled
+            link.readable = read or session.stalled
             if self._followers:
                 self._changed.notify_all()
             if self.closed:
@@ -315,28 +330,28 @@ class Pump:
 
     def _pass(self) -> float | None:
         """Do all that can be done without waiting; return seconds until the next look."""
-        exchange = self.exchange
+        exchange, link = self.exchange, self._link
         session = exchange.session
         while True:
             if exchange.tasks:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
                     self._submit()
-            moved = self._link.write() if self._link.unwritten else False
-            if self._link.readable and self._link.read():
+            moved = link.write()
+            if link.readable and link.read():
                 moved = True
             if not moved or not exchange.tasks:
                 break
         if not exchange.awaiting:
             if session.failure is not None:
-                self._link.write_last()
+                link.write_last()
             return None
         again = exchange.tick(time.monotonic())
         if session.failure is not None:
             exchange.advance(time.monotonic())
-            self._link.write_last()
-        elif self._link.unwritten:
-            self._link.write()
+            link.write_last()
+        else:
+            link.write()
         return again
 
     def _submit(self) -> None:

@@ -25,7 +25,8 @@ _MINT: Final = object()
 # part of some other encoding: it is carried, and escaped wherever it is shown.
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")
 _DRIVE: Final = re.compile(rb"[A-Za-z]:")
-_RESERVED: Final = (  # on Windows
+# On Windows these are devices, also with a suffix or spaces behind them.
+_RESERVED: Final = (
     rb"(?:con(?:in\$|out\$)?|prn|aux|nul|(?:com|lpt)(?:[0-9]|\xc2[\xb2\xb3\xb9]))"
     rb"[ ]*(?:[./]|\Z)"
 )

@@ -79,11 +79,17 @@ PAYLOAD_LIMIT: Final = dict.fromkeys(Type, CONTROL_LIMIT) | {
 
 VERSION: Final = 1
 HEADER: Final = struct.Struct(">BBHIII32s")
-OVERHEAD: Final = HEADER.size + TAG_SIZE
+HEADER_SIZE: Final = HEADER.size
+OVERHEAD: Final = HEADER_SIZE + TAG_SIZE
 """Bytes of a chunk that are not its payload."""
 
 _MESSAGE = blake3.blake3(derive_key_context="objxfer/1 message")
-_KINDS = {int(kind): (kind, PAYLOAD_LIMIT[kind], kind in CONNECTION) for kind in Type}
+_KINDS = {
+    int(kind): (kind, int(kind is Type.DATA), PAYLOAD_LIMIT[kind], kind in CONNECTION)
+    for kind in Type
+}
+_DATA: Final = Type.DATA
+"""Looked up once: Python 3.11 finds the members of an enum slowly."""
 
 
 class Header(NamedTuple):
@@ -97,7 +103,7 @@ class Header(NamedTuple):
 
 def payload_digest(kind: Type, payload: bytes | bytearray | memoryview) -> bytes:
     """Return what a header says of its payload: data is digested as a node of a file."""
-    if kind is Type.DATA:
+    if kind is _DATA:
         return node_digest(payload)
     hasher = _MESSAGE.copy()
     hasher.update(payload)
@@ -124,13 +130,13 @@ def unpack_header(data: bytes | memoryview, limit: int) -> Header:
     known = _KINDS.get(number)
     if known is None or version != VERSION or flags:
         raise PeerError(f"a chunk of version {version}, type {number}, flags {flags:#x}")
-    kind, most, of_connection = known
+    kind, least, most, of_connection = known
     if size != raw_size:
         raise PeerError(f"a chunk of {size} bytes says it is {raw_size} bytes raw")
     if size > most or size > limit:
         raise PeerError(f"a chunk of type {kind.name} with {size} bytes is over the limit")
-    if kind is Type.DATA and not size:
-        raise PeerError("a chunk of data without any")
+    if size < least:
+        raise PeerError(f"a chunk of type {kind.name} without any")
     if (item == 0) != of_connection:
         raise PeerError(f"a chunk of type {kind.name} on item {item}")
     return Header(kind, item, size, digest)

@@ -7,7 +7,7 @@ from typing import Final
 
 from objxfer.limits import KIB, Limits
 from objxfer.protocol.chunks import (
-    HEADER,
+    HEADER_SIZE,
     OVERHEAD,
     Header,
     Type,
@@ -78,30 +78,32 @@ class Incoming:
         """
         header = self._header
         if header is None:
-            if self._end - self._begin < OVERHEAD:
+            begin = self._begin
+            if self._end - begin < OVERHEAD:
                 return None
-            middle = self._begin + HEADER.size
-            packed = self._buffer[self._begin : middle]
-            self._begin += OVERHEAD
+            middle, self._begin = begin + HEADER_SIZE, begin + OVERHEAD
+            packed = self._buffer[begin:middle]
             self._opener.check(packed, self._buffer[middle : self._begin])
             header = unpack_header(packed, self._limit)
             self._judge(header)
             self._header = header
+        size = header.size
         payload: bytes | memoryview
-        if header.size >= DIRECT and self._goes_direct(header):
+        if size >= DIRECT and self._goes_direct(header):
             if self._direct is None and not self._start_direct(header):
                 return None
             assert self._direct is not None
-            if self._direct_filled < header.size:
+            if self._direct_filled < size:
                 return None
             payload, self._direct = self._direct, None
         else:
-            end = self._begin + header.size
+            begin = self._begin
+            end = begin + size
             if self._end < end:
                 if end > _BUFFER:
                     self._to_front()
                 return None
-            payload = bytes(self._buffer[self._begin : end])
+            payload = bytes(self._buffer[begin:end])
             self._begin = end
         check_payload(header, payload)
         self._header = None

@@ -55,7 +55,9 @@ class Failure(Empty):
 
 
 _OBJECT = struct.Struct(">BBIH")
+_NAME_AT: Final = _OBJECT.size
 _RECEIPT_WANTED, _INLINE = 1, 2
+_KNOWN_FLAGS = _RECEIPT_WANTED | _INLINE
 
 
 class _Object(NamedTuple):
@@ -88,42 +90,45 @@ class Object(_Object):
         return self.head_size + sum(self.buffer_sizes) if self.buffer_sizes else self.head_size
 
     def pack(self) -> bytes:
-        flags = (_RECEIPT_WANTED if self.receipt_wanted else 0) | (
-            _INLINE if self.content is not None else 0
-        )
-        name = self.serializer.encode("ascii")
-        buffers = self.buffer_sizes
-        packed = _OBJECT.pack(flags, len(name), self.head_size, len(buffers)) + name
+        name, head_size, buffers, receipt_wanted, content = self
+        flags = _RECEIPT_WANTED if receipt_wanted else 0
+        if content is not None:
+            flags |= _INLINE
+        packed = _OBJECT.pack(flags, len(name), head_size, len(buffers)) + name.encode("ascii")
         if buffers:
             packed += struct.pack(f">{len(buffers)}Q", *buffers)
-        return packed + self.content if self.content is not None else packed
+        return packed + content if content is not None else packed
 
     @classmethod
     def unpack(cls, payload: bytes) -> Object:
-        if len(payload) < _OBJECT.size:
+        if len(payload) < _NAME_AT:
             raise PeerError("a message ends in the middle of a field")
         flags, name_size, head_size, count = _OBJECT.unpack_from(payload)
-        at = _OBJECT.size + name_size
-        if flags & ~(_RECEIPT_WANTED | _INLINE) or not 0 < name_size <= 32:
+        at = _NAME_AT + name_size
+        if flags > _KNOWN_FLAGS or not 0 < name_size <= 32:
             raise PeerError("an object with unknown flags or no serialiser's name")
         content_at = at + 8 * count
         if content_at > len(payload):
             raise PeerError("a message ends in the middle of a field")
         try:
-            name = payload[_OBJECT.size : at].decode("ascii")
+            name = payload[_NAME_AT:at].decode("ascii")
         except UnicodeDecodeError:
             raise PeerError("a serialiser's name is not ASCII") from None
-        sizes = struct.unpack_from(f">{count}Q", payload, at) if count else ()
-        if 0 in sizes:
-            raise PeerError("an object with an empty buffer")
+        sizes: tuple[int, ...] = ()
+        size = head_size
+        if count:
+            sizes = struct.unpack_from(f">{count}Q", payload, at)
+            size += sum(sizes)
+            if 0 in sizes:
+                raise PeerError("an object with an empty buffer")
         content = None
         if flags & _INLINE:
             content = payload[content_at:]
-            if len(content) != head_size + sum(sizes):
+            if len(content) != size:
                 raise PeerError("an object's content is not as long as announced")
         elif content_at != len(payload):
             raise PeerError("bytes too many in a message")
-        return cls(name, head_size, sizes, bool(flags & _RECEIPT_WANTED), content)
+        return cls(name, head_size, sizes, flags & _RECEIPT_WANTED != 0, content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,6 @@ class Session:
         """What waits to be written, in order; taken off by ``sent``."""
         self.queued = 0
         """Bytes in ``outgoing``."""
-        self.bytes_queued = 0
-        """Bytes ever put into ``outgoing``: they are written once ``bytes_out`` is as much."""
         self.failure: ObjxferError | None = None
         """Why the session is dead, once it is."""
         self.ended = False
@@ -117,6 +115,11 @@ class Session:
 
     # --- saying things ---
 
+    @property
+    def bytes_queued(self) -> int:
+        """Bytes ever put into ``outgoing``: they are written once ``bytes_out`` is as much."""
+        return self.bytes_out + self.queued
+
     def open(self, message: Opening) -> int:
         """Open an item and return its id.
 
@@ -129,8 +132,8 @@ class Session:
         item = self._next_own
         self._next_own += 2
         self._start(item, message)
-        payload = message.pack()
-        self._queue(message.type, item, payload, payload_digest(message.type, payload))
+        kind, payload = message.type, message.pack()
+        self._queue(kind, item, payload, payload_digest(kind, payload))
         return item
 
     def send(self, item: int, message: Message) -> bool:
@@ -203,6 +206,9 @@ class Session:
         self.queued -= size
         self.bytes_out += size
         outgoing = self.outgoing
+        if not self.queued:
+            outgoing.clear()
+            return
         while size:
             first = outgoing[0]
             if len(first) > size:
@@ -222,16 +228,13 @@ class Session:
     def _queue(
         self, kind: Type, item: int, payload: bytes | bytearray | memoryview, digest: bytes
     ) -> None:
-        size = len(payload)
-        header = pack_header(kind, item, size, digest)
+        header = pack_header(kind, item, len(payload), digest)
         start = header + self._sealer.seal(header)
-        if size < DIRECT:
+        if len(payload) < DIRECT:
             self.outgoing.append(start + payload)
         else:
-            self.outgoing.append(start)
-            self.outgoing.append(payload)
-        self.queued += OVERHEAD + size
-        self.bytes_queued += OVERHEAD + size
+            self.outgoing += (start, payload)
+        self.queued += OVERHEAD + len(payload)
 
     # --- being told things ---
 
@@ -310,7 +313,6 @@ class Session:
             if self.peer_ended and kind is Type.END:
                 raise PeerError("a second end")
             return
-        side = self._their_side(item)
         if kind in OPENING:
             if item != self._last_theirs + 2 or self.peer_ended:
                 raise PeerError(f"{kind.name} opens item {item} out of turn")
@@ -318,6 +320,7 @@ class Session:
             if live >= _ITEMS and sum(one % 2 == item % 2 for one in self._items) >= _ITEMS:
                 raise PeerError(f"more than {_ITEMS} items at once")
             return
+        side = self._their_side(item)
         state = self._items.get(item)
         if state is None:
             # Credit and aborts may cross the end of an item; nothing else can.
@@ -335,11 +338,8 @@ class Session:
     def _take(self, header: Header, payload: bytes | memoryview) -> None:
         self.chunks_in += 1
         kind, item = header.type, header.item
-        message: Message
-        if kind is Type.DATA:
-            message = Data(payload, header.digest)
-        else:
-            message = READERS[kind].unpack(bytes(payload))
+        read = READERS.get(kind)
+        message = Data(payload, header.digest) if read is None else read.unpack(bytes(payload))
         if item == 0:
             self._take_own(message)
             return

@@ -64,12 +64,12 @@ class _Tagger:
         self._sequence = 0
 
     def _tag(self, header: bytes | memoryview) -> bytes:
+        sequence = self._sequence
+        self._sequence = sequence + 1
         inner = self._inner.copy()
-        inner.update(self._sequence.to_bytes(8, "big"))
-        inner.update(header)
+        inner.update(sequence.to_bytes(8, "big") + header)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        self._sequence += 1
         return outer.digest()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Flag
+from gc import get_referents
 from itertools import chain
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 from msgpack import ExtType
 
@@ -28,6 +29,9 @@ from objxfer.serializers.trail import (
 _Parts = TypeVar("_Parts", bound=list[Any] | dict[Any, Any])
 
 _ATOMS: Final = frozenset({type(None), bool, int, float, str})
+_PLAIN: Final = _ATOMS | {list, dict}
+_GLANCE: Final = 1024
+"""Parts in one level of an object that are looked at together."""
 _PLAIN_KEYS: Final = _ATOMS | {bytes}
 _PICKLE: Final = 'send it with serializer="pickle" to a receiver that accepts pickle'
 _LEAVES: Final = {leaf.kind: leaf for leaf in LEAVES}
@@ -57,6 +61,8 @@ class Lowering:
             NotSerializable: a part does not fit; ``path`` says which.
             LimitExceeded: it is nested too deeply.
         """
+        if _needs_none(obj, self._nesting):
+            return obj
         try:
             [lowered] = self._parts(None, [obj], ROOT)
         except RecursionError as error:
@@ -87,7 +93,8 @@ class Lowering:
                     if lowered is parts:
                         lowered = parts.copy()
                     lowered[key] = replacement
-        return cast("_Parts", lowered)
+        result: _Parts = lowered
+        return result
 
     def _mark(self, mark: int, *values: object) -> list[object]:
         self.marked = True
@@ -182,6 +189,23 @@ class Lowering:
         raise self._refusal(
             described(item), f"register_class({name}) if it is a dataclass or Enum, or {_PICKLE}"
         )
+
+
+def _needs_none(obj: object, nesting: int) -> bool:
+    """Tell at a glance that an object needs no lowering; False is for those that need a look.
+
+    Most small objects are plain throughout. They are gone through level by level, with every
+    level in a few calls whatever it holds.
+    """
+    level: Sequence[object] = (obj,)
+    for _ in range(nesting):
+        kinds = set(map(type, level))
+        if kinds <= _ATOMS:
+            return True
+        if not kinds <= _PLAIN or len(level) > _GLANCE:
+            return False
+        level = get_referents(*level)
+    return False
 
 
 _Lower: TypeAlias = Callable[[Lowering, Any], object]

@@ -172,10 +172,10 @@ class Exchange:
         session = self.session
         while session.events:
             event = session.events.popleft()
-            item, message = event.item, event.message
+            item, message, size = event
             if isinstance(message, (Object, Offer)):
                 self.inbox.append(event)
-                self.inbox_bytes += event.size
+                self.inbox_bytes += size
                 if not message.whole:
                     self._waiting[item] = deque()
                 continue

@@ -36,6 +36,8 @@ def opening(
         ValueError: a buffer is empty: a mistake of the serialiser.
         LimitExceeded: there is no message for an object of so many buffers, or such a head.
     """
+    if not buffers and len(head) <= _INLINE:
+        return Object(serializer, len(head), (), receipt_wanted, bytes(head))
     sizes = tuple(map(len, buffers))
     if 0 in sizes:
         raise ValueError(f"serialiser {serializer} made an empty buffer, which cannot be sent")
@@ -45,7 +47,7 @@ def opening(
         raise LimitExceeded(f"the head of an object has under 4 GiB, not {len(head)} bytes")
     content = None
     if len(head) + sum(sizes) + 8 * len(sizes) <= _INLINE:
-        content = b"".join((head, *buffers)) if buffers else bytes(head)
+        content = b"".join((head, *buffers))
     return Object(serializer, len(head), sizes, receipt_wanted, content)
 
 

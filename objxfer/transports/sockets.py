@@ -47,7 +47,7 @@ class SocketTransport:
         self._fileno = sock.fileno()
         self._poll = _new_poll()
         self._watched = 0
-        # Guards the four below, so that `wake` and `close` may meet a running `wait`.
+        # Guards what `wake`, `close` and a `wait` that they disturb do to the four below.
         self._lock = threading.Lock()
         self._waker: _Waker | None = None
         self._waiting = False
@@ -78,23 +78,29 @@ class SocketTransport:
 
     def wait(self, *, read: bool, write: bool, timeout: float | None) -> None:
         """Return when reading or writing may get on, after ``wake``, or after the timeout."""
-        with self._lock:
-            if self._closed:
-                return
-            waker = self._waker or self._new_waker()
-            self._waiting = True
+        # This says that it waits and then looks whether it is closed, `close` does it the other
+        # way round: one of the two sees the other, and a wait that is not disturbed needs no lock.
         woken = False
         try:
+            self._waiting = True
+            if self._closed:
+                return
+            waker = self._waker
+            if waker is None:
+                with self._lock:
+                    waker = self._waker or self._new_waker()
             wanted = (_READ if read else 0) | (_WRITE if write else 0)
             if wanted != self._watched:
                 self._watch(wanted)
-            if timeout is not None and not 0 <= timeout <= _LONGEST_WAIT:
-                timeout = _LONGEST_WAIT if timeout > 0 else 0
-            for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
+            if timeout is not None:
+                timeout = min(max(timeout, 0.0), _LONGEST_WAIT) * 1000
+            for fd, _ in self._poll.poll(timeout):
                 if fd == waker.fd:
                     woken = True
         finally:
-            self._leave_wait(waker if woken else None)
+            self._waiting = False
+            if woken or self._closed:
+                self._leave_wait()
 
     def wake(self) -> None:
         """Make the running ``wait``, or the next one, return at once."""
@@ -136,13 +142,13 @@ class SocketTransport:
             else:
                 self._release()
 
-    def _leave_wait(self, woken_by: _Waker | None) -> None:
+    def _leave_wait(self) -> None:
+        """End a wait that was disturbed."""
         with self._lock:
-            self._waiting = False
             if self._closed:
                 self._release()
-            elif woken_by is not None:
-                woken_by.clear()
+            elif self._waker is not None:
+                self._waker.clear()
 
     def _new_waker(self) -> _Waker:
         # Made when needed first: a thousand sockets that are only accepted cost one descriptor
@@ -163,6 +169,7 @@ class SocketTransport:
         self._sock.close()
         if self._waker is not None:
             self._waker.close()
+            self._waker = None
 
 
 def _set_up(sock: socket.socket) -> str:

@@ -223,6 +223,8 @@ def race(operation: Operation, place: Path, enough: Callable[[int], bool]) -> st
     os.close(there)
     with Root(inbox) as root:
         partials(root, keep=0).close()  # what may go on another time is dropped
+    for path in inbox.rglob(".objxfer-*"):
+        path.unlink()  # but for what lies in a folder that was moved away
     return f"{operation.__name__}: {tries:,} tries, {flips:,} flips, {done:,} done, {failed:,} not"
 
 

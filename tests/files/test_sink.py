@@ -570,11 +570,11 @@ class TestFailures:
 
 
 class TestWithoutHardLinks:
-    @pytest.fixture(autouse=True)
-    def no_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture(autouse=True, params=[errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+    def no_links(self, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
         if not sys.platform.startswith("linux"):
             pytest.skip("needs renameat2")
-        monkeypatch.setattr(os, "link", failing(errno.EPERM))
+        monkeypatch.setattr(os, "link", failing(request.param))
 
     def test_files_are_named_all_the_same(self, sink: Sink, inbox: Path) -> None:
         assert pack(sink).action is Action.RECEIVED

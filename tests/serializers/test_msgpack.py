@@ -236,8 +236,10 @@ def test_a_stack_that_is_nearly_used_up_is_an_error_of_ours() -> None:
     def deeper(calls: int, then: Callable[[], object]) -> object:
         return then() if calls == 0 else deeper(calls - 1, then)
 
-    value = nested(250, lambda inner: [inner])
-    for serializer in (MSGPACK, JSON):
+    for serializer, value in (
+        (MSGPACK, nested(250, lambda inner: (inner,))),
+        (JSON, nested(250, lambda inner: [inner])),
+    ):
         with pytest.raises(LimitExceeded, match="stack"):
             deeper(sys.getrecursionlimit() - 300, lambda: serializer.dump(value))  # noqa: B023
 
@@ -248,6 +250,19 @@ def test_cycles_are_refused_where_they_close() -> None:
     with pytest.raises(NotSerializable, match="a container of itself") as caught:
         MSGPACK.dump(cycle)
     assert caught.value.path == 'obj["a"][1]'
+
+
+def test_many_rows_are_as_exact_as_few() -> None:
+    for count in (3, 3000):
+        plain: list[Any] = [
+            {"row": row, "cells": [row, None, 0.5, [str(row)]]} for row in range(count)
+        ]
+        mixed = [*plain, {"row": (1, 2), "cells": [True, 2**70, b"raw", bytearray(b"raw")]}]
+        for rows in (plain, mixed):
+            back = there_and_back(rows)
+            assert back == rows
+            assert type(back[-1]["row"]) is type(rows[-1]["row"])
+            assert [*map(type, back[-1]["cells"])] == [*map(type, rows[-1]["cells"])]
 
 
 def test_what_is_shared_is_repeated() -> None:
