@@ -211,7 +211,14 @@ def delivering(
     """Lay out a scene and start its receiver."""
     laid = scene.lay(folder)
     receiving = nursery.listen(
-        "receive", "--into", str(laid.inbox), "--timeout", str(timeout), scheme=scheme
+        "receive",
+        "--into",
+        str(laid.inbox),
+        "--timeout",
+        str(timeout),
+        "--retry",
+        "0",
+        scheme=scheme,
     )
     yield Delivery(laid, nursery, timeout, receiving)
     receiving.finish(signal.SIGKILL)

@@ -20,7 +20,7 @@ pytestmark = needs_strace
 ALL_SCENES: Final = {**SCENES, "reserved": Scene({"huge": contents(4, 9 << 20)})}
 ERRORS: Final = ("EIO", "ENOSPC", "EDQUOT", "EMFILE", "EROFS")
 FULL: Final = ("ENOSPC", "EDQUOT")
-GROWING: Final = ("write", "fallocate", "linkat", "symlinkat", "renameat", "mkdirat", "fsync")
+GROWING: Final = ("pwrite64", "fallocate", "linkat", "symlinkat", "renameat", "mkdirat", "fsync")
 """The calls that fail on a full disk."""
 FLUSHES: Final = ("fsync", "fdatasync")
 SHARED: Final = ("openat", "mkdirat", "fsync")

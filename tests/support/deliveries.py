@@ -74,7 +74,9 @@ class Laid(NamedTuple):
 
     def send(self, nursery: Nursery, url: str, *options: str, held: bool = False) -> Child:
         """Start a sender."""
-        return nursery.start("send", *self.tops, "--to", url, "--json", *options, held=held)
+        return nursery.start(
+            "send", *self.tops, "--to", url, "--json", "--retry", "0", *options, held=held
+        )
 
     def check_whole(self) -> None:
         """Check that under final names lies what was there before or what was sent, whole."""
@@ -141,7 +143,7 @@ def look(folder: Path) -> dict[str, Seen]:
     """Return what lies in a folder, but for what is objxfer's own."""
     found = {}
     for path in folder.rglob("*"):
-        if path.name.startswith(_OURS):
+        if any(part.startswith(_OURS) for part in path.relative_to(folder).parts):
             continue
         if path.is_symlink():
             seen = Seen(os.readlink(path))
