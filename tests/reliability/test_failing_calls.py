@@ -72,8 +72,11 @@ def failed(call: Call | None, error: str, name: str, nursery: Nursery, folder: P
                 assert len(failures) <= tracer.injected, failures
                 assert len(reports) >= sum(what is not None for what in scene.scene.sent.values())
             if not call.kind.startswith("unlink"):
-                assert list(scene.inbox.rglob(".objxfer*")) == []
+                kept = {f".objxfer-{one.name}" for one in scene.inbox.glob(".objxfer/*")}
+                assert {one.name for one in scene.inbox.rglob(".objxfer-*")} <= kept
         scene.check_delivered(scene.send(nursery, serving.url).finish())
+        if call is None or not call.kind.startswith("unlink"):
+            assert list(scene.inbox.rglob(".objxfer*")) == []
         serving.finish(signal.SIGKILL)
         return tracer.calls(scene.inbox, sure=True)
 
