@@ -105,6 +105,19 @@ def test_a_disk_that_one_file_does_not_fit_on(place: Place, mounts: Mounts) -> N
 
 
 @needs_mounts
+@pytest.mark.parametrize("size", [4 << 20, len(LARGE)])
+def test_a_smaller_disk_in_the_middle_of_it(commands: Commands, mounts: Mounts, size: int) -> None:
+    sent = {**REPLACED.sent, "t/b/large": LARGE[:size]}
+    place = Place(commands, mounts, Scene(sent, before=REPLACED.before, rule="replace"))
+    below = place.folder / "t/b"
+    mounts.mount(below, "size=1m")  # there is room where it was asked for, and not here
+    shutil.copytree(below, mounts.seen(below), dirs_exist_ok=True)
+    check(place.scene, *place.deliver(), ExitCode.PEER_NO_SPACE, "t/b/large")
+    mounts.change(below, "size=64m")
+    place.check_mended()
+
+
+@needs_mounts
 def test_a_disk_that_takes_no_more_files(commands: Commands, mounts: Mounts) -> None:
     place = Place(commands, mounts, Scene(REPLACED.sent, before={"t/a": OLD}, rule="replace"))
     place.mount("size=64m,nr_inodes=5")  # a file more and its folder, but no name more for it
