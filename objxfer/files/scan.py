@@ -277,10 +277,19 @@ def _visit(
 
 
 def _listing(location: bytes) -> Iterator[os.DirEntry[bytes]]:
-    """List a folder by name; every OSError of it comes out of ``next``."""
+    """List a folder by name; every OSError of it comes out of ``next``, behind what was listed."""
     with os.scandir(location) as listing:
-        while slab := sorted(islice(listing, _SLAB), key=attrgetter("name")):
-            yield from slab
+        failure: OSError | None = None
+        while failure is None:
+            slab: list[os.DirEntry[bytes]] = []
+            try:
+                slab.extend(islice(listing, _SLAB))
+            except OSError as error:
+                failure = error
+            if not slab and failure is None:
+                return
+            yield from sorted(slab, key=attrgetter("name"))
+        raise failure
 
 
 def _put(spool: IO[bytes], found: Found) -> None:

@@ -130,11 +130,10 @@ def _url_of(receiving: Running) -> str | None:
     if not listening.exists():
         return None
     while receiving.process.poll() is None:
-        held = {
-            os.readlink(each)
-            for each in Path(f"/proc/{receiving.process.pid}/fd").iterdir()
-            if each.is_symlink()
-        }
+        held = set()
+        for each in Path(f"/proc/{receiving.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                held.add(os.readlink(each))
         for line in listening.read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:

@@ -86,10 +86,11 @@ class Commands:
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
         environment: dict[str, str] | None = None,
+        inside: Sequence[str] = (),
     ) -> Running:
-        """Start a command; it is killed when the test is over."""
+        """Start a command, behind the words of ``inside``; it is killed when the test is over."""
         process = subprocess.Popen(
-            command(arguments),
+            [*inside, *command(arguments)],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
@@ -105,9 +106,9 @@ class Commands:
         """Run a command to its end."""
         return self.start(*arguments, environment=environment).finish(stdin)
 
-    def listen(self, *arguments: str, scheme: str = "tcp") -> Running:
+    def listen(self, *arguments: str, scheme: str = "tcp", inside: Sequence[str] = ()) -> Running:
         """Start ``receive`` or ``serve``, and wait until it listens; see ``Running.url``."""
-        running = self.start(*arguments, "--listen", f"{scheme}://127.0.0.1:0")
+        running = self.start(*arguments, "--listen", f"{scheme}://127.0.0.1:0", inside=inside)
         while not (line := running.err_line()).startswith("listening on "):
             assert line, "it ended before it listened"
         running.url = line.removeprefix("listening on ").partition(",")[0]

@@ -16,11 +16,12 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from support.commands import PATIENCE, Finished
+from support.commands import PATIENCE, Finished, Line
 
 _PACKAGES: Final = ("objxfer", "objxfer_cli")
 _LATER: Final = ("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ec")
@@ -53,6 +54,11 @@ class Child:
 
     def out_line(self) -> str:
         return self._out.readline().decode().rstrip("\n")
+
+    def out_lines(self) -> Iterator[Line]:
+        """Return its JSON lines, each as soon as it is said."""
+        for line in self._out:
+            yield json.loads(line)
 
     def err_line(self) -> str:
         return self._err.readline().decode().rstrip("\n")
@@ -93,9 +99,10 @@ class Nursery:
     Args:
         folder: the current one of all commands, and their home.
         key_file: the key they find.
+        inside: a command that runs another one, somewhere special.
     """
 
-    def __init__(self, folder: Path, key_file: Path) -> None:
+    def __init__(self, folder: Path, key_file: Path, inside: Sequence[str] = ()) -> None:
         self._folder = folder
         ours, theirs = socket.socketpair()
         environment = {
@@ -110,7 +117,7 @@ class Nursery:
         self._children: list[Child] = []
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "support.nursery", str(theirs.fileno())],
+                [*inside, sys.executable, "-m", "support.nursery", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 cwd=folder,
                 env=environment,
@@ -180,7 +187,7 @@ def _serve(fd: int) -> None:
     for name in _LATER:
         importlib.import_module(name)
     children: set[int] = set()
-    with socket.socket(fileno=fd) as asked:
+    with socket.socket(fileno=fd) as asked, contextlib.suppress(ConnectionError):
         while True:
             message, fds, _, _ = socket.recv_fds(asked, _FULL, 3)
             if not message:

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+_UNDERWAY: Final = 1 << 15
+"""What the system may hold for us on either side: so little happens behind what we do."""
 Forge = Callable[[bytes], bytes]
 """Returns what is passed on of what came, or raises ``Cut`` or ``Deaf``. The end is empty."""
 
@@ -161,6 +163,7 @@ def relay(
             client: socket.socket = ends.enter_context(listening.accept()[0])
             both[:] = [client]
             beyond: socket.socket = ends.enter_context(socket.create_connection((host, int(port))))
+            beyond.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNDERWAY)
             if legs is not None:
                 beyond = ends.enter_context(legs.made.wrap_socket(beyond))
                 client = ends.enter_context(legs.taken.wrap_socket(client, server_side=True))
@@ -173,6 +176,7 @@ def relay(
             stand()
 
     with socket.create_server((host, 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNDERWAY)
         thread = threading.Thread(target=stay, daemon=True)
         thread.start()
         yield f"{scheme}://{host}:{listening.getsockname()[1]}"
