@@ -22,7 +22,7 @@ from objxfer.protocol.messages import Data, Done, Message
 from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Nodes, Offer, Pack, Patch
 from objxfer.transfer.buffers import Pool
 from objxfer.transfer.progress import Tally
-from objxfer.transfer.report import OUTCOMES, EntryReport, OnEntry, Outcome, Report
+from objxfer.transfer.report import CARRIED, OUTCOMES, EntryReport, OnEntry, Outcome, Report
 from objxfer.transfer.settling import Settling
 from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 
@@ -346,7 +346,9 @@ class _TreeReceiver:
 
     def _tell_receipt(self, entry: Entry, receipt: Receipt) -> None:
         kept = self._kept.pop(entry.path, 0)
-        outcome = OUTCOMES[receipt.action]
+        outcome, code, reason = OUTCOMES[receipt.action], _here(receipt.code), receipt.reason
+        if outcome in CARRIED and not receipt.durable:
+            code, reason = ExitCode.RECEIPT_MISSING, reason or "it could not be flushed"
         report = EntryReport(
             entry.path,
             Outcome.RESUMED if kept and outcome is Outcome.RECEIVED else outcome,
@@ -354,8 +356,8 @@ class _TreeReceiver:
             receipt.digest,
             durable=receipt.durable,
             stored_as=receipt.stored_as,
-            code=_here(receipt.code),
-            reason=receipt.reason,
+            code=code,
+            reason=reason,
             kept=kept,
         )
         self._tell(report, entry.kind)

@@ -252,7 +252,6 @@ def test_a_disk_that_does_not_know_how_to_flush(nursery: Nursery, tmp_path: Path
 
 
 @needs_strace
-@pytest.mark.xfail(reason="the receiver does not count what is not durable")
 def test_a_receiver_that_cannot_flush_says_so_too(nursery: Nursery, tmp_path: Path) -> None:
     scene = REPLACED.lay(tmp_path / "scene")
     _, received = deliver(scene, nursery, tmp_path / "log", "fsync:error=EINVAL")
