@@ -14,21 +14,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from functools import partial
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
 from objxfer.errors import UnsafePath
 from objxfer.files.digest import NODE, SIZE
 from objxfer.files.entries import Entry
+from objxfer.files.own import Holder, Note, OwnFolder
 from objxfer.files.paths import OURS, SafePath, safe_path
 from objxfer.files.root import Folder, Root
+from objxfer.files.temporaries import Temporaries
 from objxfer.limits import MIB, Limits
 
 RESUMABLE: Final = 4 * MIB
@@ -44,9 +47,7 @@ _RECORD: Final = SIZE + _CHECK.size
 _READ: Final = 4096 * _RECORD
 _ID: Final = blake3(derive_key_context="objxfer/1 partial")
 _ID_SIZE: Final = 16
-_OPEN: Final = (
-    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-)
+_IS_ID: Final = re.compile(rb"[0-9a-f]{%d}" % (2 * _ID_SIZE))
 
 
 class Held(NamedTuple):
@@ -57,17 +58,7 @@ class Held(NamedTuple):
     """Bytes of the disk that it has."""
 
 
-class Holder(Protocol):
-    """Who has a journal open."""
-
-    def surrender(self) -> bool:
-        """Let go of it for good, if that can be done now; called by any thread."""
-
-
 NOTHING: Final = Held(0, 0)
-_holders: Final[dict[tuple[int, int], Holder]] = {}
-"""Who in this process has a journal open, by its device and inode."""
-_registry: Final = threading.Lock()
 
 
 def resumable(entry: Entry) -> bool:
@@ -82,19 +73,14 @@ class Journal:
         name: what the contents are called until they get their own name.
     """
 
-    def __init__(self, fd: int, name: bytes, begins: int, state: int) -> None:
-        status = os.fstat(fd)
-        self.name = OURS + b"-" + name
-        self._fd = fd
-        self._id = name
+    def __init__(self, note: Note, begins: int) -> None:
+        self.name = OURS + b"-" + note.name
+        self._note = note
         self._begins = begins
-        self._state = state
-        self._identity = status.st_dev, status.st_ino
 
-    def held_by(self, holder: Holder) -> None:
-        """Say who has it, for a newer connection that wants it."""
-        with _registry:
-            _holders[self._identity] = holder
+    def held_by(self, part: Holder) -> None:
+        """Say whose it is, for a newer connection that goes on with it."""
+        self._note.held_by(part)
 
     def record(self, index: int, node: bytes) -> None:
         """Note that the node with this digest is written.
@@ -103,21 +89,15 @@ class Journal:
             OSError: it cannot be noted.
         """
         check = _CHECK.pack(_checked(index, node))
-        os.pwrite(self._fd, node + check, self._begins + index * _RECORD)
+        os.pwrite(self._note.fd, node + check, self._begins + index * _RECORD)
 
     def drop(self) -> None:
         """Remove it, once the contents have their name or are removed."""
-        with contextlib.suppress(OSError):  # it is found again, and dropped when it is old
-            os.unlink(self._id, dir_fd=self._state)
-        self.close()
+        self._note.drop()
 
     def close(self) -> None:
         """Let go of it: it can be gone on with. Calling it again does nothing."""
-        if self._fd >= 0:
-            with _registry:
-                _holders.pop(self._identity, None)
-                os.close(self._fd)
-            self._fd = -1
+        self._note.close()
 
 
 class Partials:
@@ -135,35 +115,34 @@ class Partials:
             keep: for how many days a partial file is kept; with 0 none is made.
             limits: for the paths of those that are dropped.
         """
+        self._own = own = OwnFolder(root)
+        self.temporaries = Temporaries(own, root, folder=folder, limits=limits)
+        """The names of what is not kept."""
         self._owner = owner
         self._folder = folder
         self._keep = keep * _DAY
-        self._above = os.dup(root.fd)
-        self._state = -1
-        try:
-            if self._enter(make=False):
-                self._sweep(root, limits)
-        except BaseException:
-            self.close()
-            raise
+        now = time.time()
+        for name in own.names():
+            with contextlib.suppress(OSError):  # it stays until another time
+                if _IS_ID.fullmatch(name) and own.age(name, now) > self._keep:
+                    own.sweep(name, partial(_clean, root, name, limits))
 
     def look(self, path: SafePath, beside: Folder) -> Held:
         """Return what seems to lie of a file in the folder where it will be."""
         name = self._id(path)
+        fd = self._own.read(name) if self._keep else None
+        if fd is None:
+            return NOTHING
         try:
-            if not self._keep or not self._enter(make=False):
+            begins = self._begins(fd, path)
+            status = os.stat(OURS + b"-" + name, dir_fd=beside.fd, follow_symlinks=False)
+            if begins is None or not is_partial(status):
                 return NOTHING
-            fd = os.open(name, os.O_RDONLY | _OPEN, dir_fd=self._state)
-            try:
-                begins = self._begins(fd, path)
-                status = os.stat(OURS + b"-" + name, dir_fd=beside.fd, follow_symlinks=False)
-                if begins is None or not is_partial(status):
-                    return NOTHING
-                records = sum(1 for _ in _records(fd, begins))
-            finally:
-                os.close(fd)
+            records = sum(1 for _ in _records(fd, begins))
         except OSError:
             return NOTHING
+        finally:
+            os.close(fd)
         return Held(min(records, status.st_size // NODE), status.st_blocks * 512)
 
     def begin(self, path: SafePath, *, anew: bool) -> Journal | None:
@@ -176,37 +155,23 @@ class Partials:
         Returns:
             It, or None where there can be none, or another process has it.
         """
-        if not self._keep:
+        note = self._own.open(self._id(path), take_over=True) if self._keep else None
+        if note is None:
             return None
-        name = self._id(path)
+        header = self._header(path)
         try:
-            fd = self._open_locked(name)
+            if anew or self._begins(note.fd, path) is None:
+                os.ftruncate(note.fd, 0)
+                os.pwrite(note.fd, header, 0)
         except OSError:
+            note.drop()
             return None
-        if fd is None:
-            return None
-        try:
-            header = self._header(path)
-            begins = None if anew else self._begins(fd, path)
-            if begins is None:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, header, 0)
-            return Journal(fd, name, len(header), self._state)
-        except OSError:
-            os.close(fd)
-            return None
+        return Journal(note, len(header))
 
     def close(self) -> None:
-        """Release what is held; the folder of the journals goes where it is empty."""
-        if self._above >= 0:
-            if self._state >= 0:
-                os.close(self._state)
-                with contextlib.suppress(OSError):
-                    os.rmdir(OURS, dir_fd=self._above)
-            os.close(self._above)
-            self._above = self._state = -1
-
-    # --- inside ---
+        """Hear that the delivery is over. Calling it again does nothing."""
+        self.temporaries.close()
+        self._own.close()
 
     def _id(self, path: SafePath) -> bytes:
         hasher = _ID.copy()
@@ -222,68 +187,6 @@ class Partials:
         header = self._header(path)
         return len(header) if os.pread(fd, len(header), 0) == header else None
 
-    def _enter(self, *, make: bool) -> bool:
-        """Open the folder of the journals, if it is there and nobody else can write in it."""
-        if self._state >= 0:
-            return True
-        flags = os.O_RDONLY | os.O_DIRECTORY | _OPEN
-        try:
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(OURS, 0o700, dir_fd=self._above)
-            fd = os.open(OURS, flags, dir_fd=self._above)
-        except OSError:
-            return False
-        status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            os.close(fd)
-            return False
-        self._state = fd
-        return True
-
-    def _open_locked(self, name: bytes) -> int | None:
-        """Open a journal and lock it; None where somebody keeps it."""
-        flags = os.O_RDWR | os.O_CREAT | _OPEN
-        while self._enter(make=True):
-            try:
-                fd = os.open(name, flags, 0o600, dir_fd=self._state)
-            except FileNotFoundError:  # the folder was removed: it was empty
-                os.close(self._state)
-                self._state = -1
-                continue
-            if not _lock(fd) and not (_take_over(fd) and _lock(fd)):
-                os.close(fd)
-                return None
-            if os.fstat(fd).st_nlink:
-                return fd
-            os.close(fd)  # whoever had it dropped it meanwhile
-        return None
-
-    def _sweep(self, root: Root, limits: Limits) -> None:
-        oldest = time.time() - self._keep
-        for name in os.listdir(self._state):
-            with contextlib.suppress(OSError, UnsafePath):  # it stays until another time
-                if os.stat(name, dir_fd=self._state).st_mtime < oldest:
-                    self._drop(root, os.fsencode(name), limits)
-
-    def _drop(self, root: Root, name: bytes, limits: Limits) -> None:
-        """Remove an old journal and its partial file, unless somebody is at it."""
-        fd = os.open(name, os.O_RDWR | _OPEN, dir_fd=self._state)
-        try:
-            if not _lock(fd):
-                return
-            where = _where(fd)
-            if where is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    beside = root.parent(safe_path(where, limits), create=False)
-                    partial = OURS + b"-" + name
-                    status = os.stat(partial, dir_fd=beside.fd, follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                        os.unlink(partial, dir_fd=beside.fd)
-            os.unlink(name, dir_fd=self._state)
-        finally:
-            os.close(fd)
-
 
 def is_partial(status: os.stat_result) -> bool:
     """Tell whether a file is ours alone, so that writing into it changes nothing else."""
@@ -293,6 +196,18 @@ def is_partial(status: os.stat_result) -> bool:
 def _header(owner: bytes, folder: bytes, path: bytes) -> bytes:
     head = _HEADER.pack(_MAGIC, len(owner), len(folder), len(path)) + owner + folder + path
     return head + _CHECK.pack(zlib.crc32(head))
+
+
+def _clean(root: Root, name: bytes, limits: Limits, fd: int) -> None:
+    """Remove the partial file that a journal is about."""
+    where = _where(fd)
+    if where is not None:
+        with contextlib.suppress(FileNotFoundError, UnsafePath):
+            beside = root.parent(safe_path(where, limits), create=False)
+            contents = OURS + b"-" + name
+            status = os.stat(contents, dir_fd=beside.fd, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                os.unlink(contents, dir_fd=beside.fd)
 
 
 def _where(fd: int) -> bytes | None:
@@ -325,22 +240,3 @@ def _records(fd: int, begins: int) -> Iterator[bytes]:
                 return
             yield node
             index += 1
-
-
-def _lock(fd: int) -> bool:
-    # Not on every system; nor is receiving, and who only sends does without.
-    import fcntl
-
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _take_over(fd: int) -> bool:
-    """Have whoever in this process has a journal open let go of it."""
-    status = os.fstat(fd)
-    with _registry:
-        holder = _holders.get((status.st_dev, status.st_ino))
-    return holder is not None and holder.surrender()

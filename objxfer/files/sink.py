@@ -21,7 +21,7 @@ from objxfer.files.judge import Judge, numbered
 from objxfer.files.naming import Link, Nameable, create, failed
 from objxfer.files.part import Part
 from objxfer.files.partials import Partials, resumable
-from objxfer.files.paths import OURS, safe_target
+from objxfer.files.paths import safe_target
 from objxfer.files.root import Folder, Root, can_flush
 from objxfer.limits import Limits
 
@@ -70,6 +70,7 @@ class Sink:
         """
         self._root = root
         self._partials = partials
+        self._temporaries = partials.temporaries
         self._tops = frozenset(tops)
         self._limits = limits
         self._judge = Judge(
@@ -77,8 +78,6 @@ class Sink:
         )
         self._umask = _umask()
         self._parts: list[Part] = []
-        self._stem = OURS + b"-" + os.urandom(8).hex().encode()
-        self._temps = 0
 
     def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Say to each announced file, in order, what is wanted of it.
@@ -112,7 +111,7 @@ class Sink:
         try:
             path = self._judge.path(entry)
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
-            part.begin(path, self._temp(), journal, held=held)
+            part.begin(path, self._temporaries.name(path), journal, held=held)
         except (OSError, UnsafePath) as error:
             part.fail(failed(error))
         return part
@@ -154,7 +153,7 @@ class Sink:
                 safe_target(path, entry.target, self._tops, self._limits)
                 with self._root.holding(self._root.parent(path, create=True)) as folder:
                     self._check_standing(folder)
-                    receipt = self._place(Link(entry, path, folder, self._temp()))
+                    receipt = self._place(Link(entry, path, folder, self._temporaries.name(path)))
                     self._root.touch_chain(folder)
                 receipts.append(receipt)
             except (OSError, UnsafePath) as error:
@@ -188,10 +187,6 @@ class Sink:
         self._partials.close()
         self._root.close()
 
-    def _temp(self) -> bytes:
-        self._temps += 1
-        return b"%b-%d" % (self._stem, self._temps)
-
     def _check_standing(self, folder: Folder) -> None:
         if self._root.moved((folder,)):
             raise UnsafePath(_MOVED)
@@ -221,6 +216,8 @@ class Sink:
         for part in parts:
             part.discard()
         self._parts = [part for part in self._parts if not part.ended]
+        if not self._parts:
+            self._temporaries.settle()
         return self._flushed(receipts, [part.announced for part in parts])
 
     def _name(self, part: Part, moved: set[Folder]) -> Receipt:

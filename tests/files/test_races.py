@@ -60,6 +60,8 @@ while not select.select([0], [], [], 0)[0]:
 print(flips)
 """
 
+MADE: Final[list[Sink]] = []
+"""By the operation that is tried, and not closed yet."""
 NODE_OF_ZEROS: Final = bytes(NODE)
 
 Operation = Callable[[Root, int], list[Receipt]]
@@ -67,9 +69,10 @@ Operation = Callable[[Root, int], list[Receipt]]
 
 
 def sink(root: Root, if_exists: IfExists = IfExists.REPLACE) -> Sink:
-    return Sink(
-        root, partials(root), tops=[b"top"], if_exists=if_exists, asked=None, limits=Limits()
-    )
+    limits, kept = Limits(), partials(root)
+    made = Sink(root, kept, tops=[b"top"], if_exists=if_exists, asked=None, limits=limits)
+    MADE.append(made)
+    return made
 
 
 def one_file(taking: Sink, path: bytes, number: int) -> list[Receipt]:
@@ -213,6 +216,8 @@ def race(operation: Operation, place: Path, enough: Callable[[int], bool]) -> st
             tries += 1
             with Root(inbox) as root:
                 receipts = operation(root, tries)
+                while MADE:
+                    MADE.pop().close()
             failures = sum(receipt.action is Action.FAILED for receipt in receipts)
             failed += failures
             done += len(receipts) - failures

@@ -1,0 +1,184 @@
+"""The folder ``.objxfer`` of a receiving folder: what objxfer notes there for another time.
+
+It is there while there is something in it. Every note is a file that is locked by whoever is at
+it, so a note that is not locked is of somebody who is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from objxfer.files.paths import OURS
+from objxfer.files.root import Root
+
+_OPEN: Final = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+)
+
+
+class Holder(Protocol):
+    """Who is at a note."""
+
+    def surrender(self) -> bool:
+        """Let go of it for good, if that can be done now; called by any thread."""
+
+
+_holders: Final[dict[tuple[int, int], Holder]] = {}
+"""Who in this process is at which note, by its device and inode."""
+_registry: Final = threading.Lock()
+
+
+class Note:
+    """A note that is open and locked. Not for use by two threads at once."""
+
+    def __init__(self, fd: int, name: bytes, folder: int) -> None:
+        self.fd = fd
+        self.name = name
+        self._folder = folder
+
+    def held_by(self, holder: Holder) -> None:
+        """Say who is at it, for somebody who has a better right to it."""
+        with _registry:
+            _holders[_identity(self.fd)] = holder
+
+    def drop(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(OSError):  # it is found again, and dropped as that of one gone
+            os.unlink(self.name, dir_fd=self._folder)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it. Calling it again does nothing."""
+        if self.fd >= 0:
+            with _registry:
+                _holders.pop(_identity(self.fd), None)
+                os.close(self.fd)
+            self.fd = -1
+
+
+class OwnFolder:
+    """The notes of one receiving folder. Whatever cannot be done there is done without."""
+
+    def __init__(self, root: Root) -> None:
+        """Take ``root``, the receiving folder, which is not kept."""
+        self._above = os.dup(root.fd)
+        self._fd = -1
+
+    def names(self) -> list[bytes]:
+        """Return what is noted."""
+        return list(map(os.fsencode, os.listdir(self._fd))) if self._enter(make=False) else []
+
+    def age(self, name: bytes, now: float) -> float:
+        """Return for how many seconds nothing was added to a note."""
+        return now - os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+
+    def read(self, name: bytes) -> int | None:
+        """Open a note only to look at it, whoever is at it; None: there is none."""
+        if not self._enter(make=False):
+            return None
+        try:
+            return os.open(name, os.O_RDONLY | _OPEN, dir_fd=self._fd)
+        except OSError:
+            return None
+
+    def open(self, name: bytes, *, take_over: bool = False) -> Note | None:
+        """Open a note to write, or make it.
+
+        Args:
+            name: of the note.
+            take_over: have whoever is at it in this process surrender it.
+
+        Returns:
+            It, locked; None where somebody is at it, or there can be none.
+        """
+        flags = os.O_RDWR | os.O_CREAT | _OPEN
+        try:
+            while self._enter(make=True):
+                try:
+                    fd = os.open(name, flags, 0o600, dir_fd=self._fd)
+                except FileNotFoundError:  # the folder was removed: it was empty
+                    os.close(self._fd)
+                    self._fd = -1
+                    continue
+                if not self._locked(fd, take_over=take_over):
+                    os.close(fd)
+                    return None
+                if os.fstat(fd).st_nlink:
+                    return Note(fd, name, self._fd)
+                os.close(fd)  # whoever was at it dropped it meanwhile
+        except OSError:
+            pass
+        return None
+
+    def sweep(self, name: bytes, clean: Callable[[int], None]) -> None:
+        """Drop the note of somebody who is gone, after cleaning up what it is about.
+
+        Args:
+            name: of the note.
+            clean: removes what the note speaks of; gets its descriptor. If it raises, the
+                note stays.
+        """
+        fd = os.open(name, os.O_RDWR | _OPEN, dir_fd=self._fd)
+        try:
+            if _lock(fd):
+                clean(fd)
+                os.unlink(name, dir_fd=self._fd)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Release what is held; the folder goes where it is empty. May be called again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            with contextlib.suppress(OSError):
+                os.rmdir(OURS, dir_fd=self._above)
+            self._fd = -1
+        if self._above >= 0:
+            os.close(self._above)
+            self._above = -1
+
+    def _enter(self, *, make: bool) -> bool:
+        """Open the folder, if it is there and nobody else can write in it."""
+        if self._fd >= 0:
+            return True
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(OURS, 0o700, dir_fd=self._above)
+            fd = os.open(OURS, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=self._above)
+        except OSError:
+            return False
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    @staticmethod
+    def _locked(fd: int, *, take_over: bool) -> bool:
+        if _lock(fd):
+            return True
+        with _registry:
+            holder = _holders.get(_identity(fd)) if take_over else None
+        return holder is not None and holder.surrender() and _lock(fd)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _lock(fd: int) -> bool:
+    # Not on every system; nor is receiving, and who only sends does without.
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
