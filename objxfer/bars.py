@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from objxfer.transfer.progress import Progress, Tally
@@ -31,6 +32,10 @@ _ANY_TERMINAL: Final = 79, 24
 _NAME: Final = 40
 """Characters of a name at the most: the bar needs room too."""
 
+_lock = threading.RLock()
+"""Held by whoever draws on the terminal, or writes between the bars."""
+_drawn: Final[list[tqdm[Any]]] = []
+
 
 def bar() -> Progress:
     """Return what shows one delivery or object at a time on the terminal behind stderr.
@@ -41,6 +46,16 @@ def bar() -> Progress:
     nothing is drawn, and tqdm is not imported.
     """
     return _Bars()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Take all bars off the terminal; none is drawn before the ``with`` block ends."""
+    with _lock:
+        with contextlib.suppress(OSError):
+            for each in _drawn:
+                each.clear(nolock=True)
+        yield
 
 
 def escaped(text: str) -> str:
@@ -104,16 +119,16 @@ class _Bars:
         self._ticker = None
         if self._job is not None or _whole(tally):
             self._draw(tally)
-        with contextlib.suppress(OSError):
+        with _lock, contextlib.suppress(OSError):
             self._hide_current()
             if self._job is not None:
                 self._job.leave = _total(tally) is not None
-                self._job.close()
+                _close(self._job)
         self._job = None
 
     def _draw(self, tally: Tally) -> None:
         # The terminal may be gone: that is no reason to end the delivery.
-        with contextlib.suppress(OSError):
+        with _lock, contextlib.suppress(OSError):
             self._draw_job(tally)
             self._draw_current(tally)
 
@@ -143,9 +158,22 @@ class _Bars:
 
     def _hide_current(self) -> None:
         if self._current is not None:
-            self._current.leave = False
-            self._current.close()
-            self._current = None
+            current, self._current = self._current, None
+            current.leave = False
+            _close(current)
+
+
+class _NoLock:
+    """What tqdm locks, and does not unlock where a terminal is gone; ``_lock`` is around it all."""
+
+    def acquire(self, *_: Any, **__: Any) -> bool:
+        return True
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def _new_bar(**options: Any) -> tqdm[Any]:
@@ -157,7 +185,7 @@ def _new_bar(**options: Any) -> tqdm[Any]:
 
         monitor_interval = 0
 
-    Bar.set_lock(threading.RLock())
+    Bar.set_lock(_NoLock())
     # A terminal that does not know its size says 0, which tqdm would take at its word.
     known = all(os.get_terminal_size(sys.stderr.fileno()))
     columns, lines = (None, None) if known else _ANY_TERMINAL
@@ -173,7 +201,13 @@ def _new_bar(**options: Any) -> tqdm[Any]:
         **options,
     )
     bar.delay = 0
+    _drawn.append(bar)
     return bar
+
+
+def _close(bar: tqdm[Any]) -> None:
+    _drawn.remove(bar)
+    bar.close()
 
 
 def _whole(tally: Tally) -> bool:

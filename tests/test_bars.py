@@ -20,6 +20,7 @@ import pytest
 
 import objxfer
 from objxfer import Tally
+from objxfer.bars import aside
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -84,6 +85,24 @@ def drawn(written: str) -> list[str]:
     """Return what stood in the first line, one state after the other."""
     lines = re.split(r"[\r\n]+|\x1b\[A", written)
     return [line for line in lines if line.strip()]
+
+
+def left_standing(written: str) -> list[str]:
+    """Return the lines that a terminal shows in the end."""
+    lines, row, column = [""], 0, 0
+    for one in re.split(r"(\x1b\[A|[\r\n])", written):
+        if one == "\r":
+            column = 0
+        elif one == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif one == "\x1b[A":
+            row -= 1
+        else:
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + one + line[column + len(one) :]
+            column += len(one)
+    return [line.rstrip() for line in lines]
 
 
 def test_a_small_delivery_ends_with_a_full_bar(make_screen: MakeScreen) -> None:
@@ -155,6 +174,30 @@ def test_one_after_the_other(make_screen: MakeScreen) -> None:
     written = screen.close()
     assert "first  100%" in written
     assert "second  100%" in written
+
+
+def test_a_line_between_the_bars(make_screen: MakeScreen) -> None:
+    screen = make_screen(100)
+    tally = Tally(
+        name="photos",
+        bytes_total=100_000_000,
+        bytes_done=50_000_000,
+        files_total=2,
+        path=b"photos/large",
+        path_total=90_000_000,
+        path_done=60_000_000,
+    )
+    bar = objxfer.bar()
+    bar.begin(tally)
+    for line in ("one", "two"):
+        screen.wait_for(r"(?s)one.*large +67%" if line == "two" else r"large +67%")
+        with aside():
+            print(line, file=screen.stream, flush=True)
+    tally.bytes_done, tally.path = 100_000_000, b""
+    bar.end(tally)
+    one, two, job, rest = left_standing(screen.close())
+    assert (one, two, rest) == ("one", "two", "")
+    assert job.startswith("photos  100%")
 
 
 @pytest.mark.parametrize("columns", [0, 30, 200])

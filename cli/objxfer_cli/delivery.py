@@ -26,6 +26,7 @@ from objxfer_cli import failures
 from objxfer_cli.terminal import Terminal, duration, files, json_path, listed, rate, shown, size
 
 _PROGRESS_SECONDS: Final = 1.0
+_INSTANT: Final = 1e-6
 _MEASURABLE: Final = 100_000
 """Bytes under which a speed says nothing."""
 _KEPT_BOTH: Final = 10
@@ -72,10 +73,12 @@ class Delivery:
         if self._bar is not None:
             self._bar.begin(tally)
         if self.terminal.json:
-            self._ticker = Ticker(_PROGRESS_SECONDS, self._record_progress)
+            self._ticker = Ticker(_PROGRESS_SECONDS, self.tell)
+        self.terminal.underway.append(self.tell)
 
     def end(self, tally: Tally) -> None:
         """See ``Progress``."""
+        self.terminal.underway.remove(self.tell)
         if self._ticker is not None:
             self._ticker.stop()
         if self._bar is not None:
@@ -86,6 +89,27 @@ class Delivery:
         self._there += entry.durable
         if self.terminal.json:
             self._record_entry(entry)
+
+    def tell(self) -> None:
+        """Say how far it is by now."""
+        tally, seconds = self._tally, max(time.monotonic() - self._since, _INSTANT)
+        done, pace = tally.bytes_done, tally.bytes_done / seconds
+        left = None if tally.bytes_total is None else max(0, tally.bytes_total - done)
+        self.terminal.progress(
+            self.introduction + how_far(tally, seconds),
+            **self._number,
+            bytes_done=done,
+            bytes_total=tally.bytes_total,
+            files_done=tally.files_done,
+            files_total=tally.files_total,
+            bytes_per_second=round(pace),
+            eta_seconds=None if left is None or not pace else round(left / pace, 1),
+        )
+
+    @property
+    def introduction(self) -> str:
+        """What is said in front of how far it is."""
+        return ""
 
     @property
     def standing(self) -> str:
@@ -128,20 +152,6 @@ class Delivery:
             bytes_on_wire=report.bytes_on_wire or None,  # not known of one that failed at serve
             seconds=round(report.seconds, 3),
             exit_code=int(code),
-        )
-
-    def _record_progress(self) -> None:
-        tally = self._tally
-        pace = tally.bytes_done / (time.monotonic() - self._since)
-        left = None if tally.bytes_total is None else max(0, tally.bytes_total - tally.bytes_done)
-        self._record(
-            "progress",
-            bytes_done=tally.bytes_done,
-            bytes_total=tally.bytes_total,
-            files_done=tally.files_done,
-            files_total=tally.files_total,
-            bytes_per_second=round(pace),
-            eta_seconds=None if left is None or not pace else round(left / pace, 1),
         )
 
     def _record_entry(self, entry: EntryReport) -> None:
@@ -264,6 +274,26 @@ def summed_up(report: Report) -> str:
 def speed(report: Report) -> str:
     """Return how fast it was, with a comma behind it, if it was enough to tell."""
     return f"{rate(report.bytes, report.seconds)}, " if report.bytes >= _MEASURABLE else ""
+
+
+def how_far(tally: Tally, seconds: float) -> str:
+    """Return how far a delivery has come in so many seconds, as far as that is known.
+
+    ``photos: 2.57 GB of 4.21 GB, 2,611 of 4,120 files, 104 MB/s, 16 s left, now a.jpg (48%)``
+    """
+    done, total = tally.bytes_done, tally.bytes_total
+    count, all_files = tally.files_done, tally.files_total
+    said = [size(done) if total is None else f"{size(done)} of {size(max(done, total))}"]
+    if (all_files or count) > 1:
+        said.append(f"{count:,} of {files(all_files)}" if all_files else files(count))
+    if done:
+        said.append(rate(done, seconds))
+    if done and total is not None and total > done:
+        said.append(f"{duration((total - done) * seconds / done)} left")
+    path, path_total = tally.path, tally.path_total
+    if path_total and (b"/" in path or (all_files or 1) > 1):
+        said.append(f"now {shown(path)} ({100 * min(tally.path_done, path_total) // path_total}%)")
+    return (f"{tally.name}: " if tally.name else "") + ", ".join(said)
 
 
 def tops(report: Report) -> str:

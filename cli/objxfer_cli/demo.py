@@ -91,6 +91,7 @@ def _receiver(folder: Path) -> Iterator[Receiver]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # a Ctrl-C is for us, who end it
     )
     said = process.stdout
     assert said is not None

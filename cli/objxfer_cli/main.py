@@ -12,7 +12,7 @@ import click
 import objxfer
 from objxfer.errors import ExitCode
 from objxfer_cli import failures
-from objxfer_cli.signals import Interrupted, raise_signals
+from objxfer_cli.signals import Interrupted, Signals
 from objxfer_cli.terminal import Terminal
 
 _COMMANDS: Final = {
@@ -52,8 +52,11 @@ def main() -> NoReturn:
     """Run the command line of this process, and exit."""
     terminal = Terminal()
     try:
-        raise_signals(terminal.interrupted)
-        code = run(terminal, sys.argv[1:])
+        signals = Signals(terminal)
+        try:
+            code = run(terminal, sys.argv[1:])
+        finally:
+            signals.over()
     except Interrupted as interrupted:
         code = failures.say(terminal, interrupted)
     sys.exit(code)

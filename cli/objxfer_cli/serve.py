@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from typing import Final
 
 import click
 
@@ -11,7 +13,11 @@ import objxfer
 from objxfer.errors import ObjxferError
 from objxfer_cli import options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
+from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal
+
+_DRAIN: Final = 5.0
+"""Seconds that deliveries on their way get where we are asked to stop."""
 
 
 @click.command()
@@ -48,13 +54,20 @@ def serve(
         insecure=insecure,
         watcher=watcher,
     ) as server:
-        terminal.notice(
-            f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
-            f" (existing files: {rule})"
-        )
-        terminal.record("listening", url=server.url)
-        terminal.notice(visitors.place(server.url, server.key_id))
-        server.wait()
+        try:
+            terminal.notice(
+                f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
+                f" (existing files: {rule})"
+            )
+            terminal.record("listening", url=server.url)
+            terminal.notice(visitors.place(server.url, server.key_id))
+            server.wait()
+        except Interrupted as interrupted:
+            if interrupted.number != signal.SIGTERM:
+                raise
+            interrupted.put_off(2 * _DRAIN)  # cutting takes a while, too
+            terminal.remark(_draining(len(terminal.underway)))
+            server.close(drain=_DRAIN)
 
 
 class _Watcher(objxfer.Watcher):
@@ -99,15 +112,26 @@ class _Incoming(Delivery):
 
     def __init__(self, terminal: Terminal, connection: objxfer.Connection, number: int) -> None:
         super().__init__(terminal, sending=False, number=number, bars=False)
-        self._connection = connection
+        self.connection = connection
+
+    @property
+    def introduction(self) -> str:
+        return f"{_now()}{self.connection.peer} "
 
     def begin(self, tally: objxfer.Tally) -> None:
-        self.connected(self._connection)
+        self.connected(self.connection)
         super().begin(tally)
 
     def entry(self, entry: objxfer.EntryReport) -> None:
         self.report.add(entry)
         super().entry(entry)
+
+
+def _draining(count: int) -> str:
+    if not count:
+        return "draining: nothing is on its way"
+    deliveries = "1 delivery has" if count == 1 else f"{count:,} deliveries have"
+    return f"draining: {deliveries} {_DRAIN:g} s to be through"
 
 
 def _now() -> str:

@@ -6,15 +6,25 @@ import base64
 import contextlib
 import logging
 import os
+import select
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
-from objxfer.bars import escaped
+from objxfer.bars import aside, escaped
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_NOTHING: Final = {
+    "bytes_done": 0,
+    "bytes_total": None,
+    "files_done": 0,
+    "files_total": None,
+    "bytes_per_second": 0,
+    "eta_seconds": None,
+}
+"""What a line of type ``progress`` holds while nothing is on its way."""
 _LEVELS: Final = {1: logging.INFO, 2: logging.DEBUG}
 
 
@@ -27,6 +37,7 @@ class Terminal:
         verbosity: 1 for what the library does, 2 for how, and for tracebacks.
         piped: stdout carries what is received, so results go to stderr.
         unread: nobody reads stdout any more.
+        underway: each of them says how far something is that is on its way.
     """
 
     def __init__(self) -> None:
@@ -35,8 +46,10 @@ class Terminal:
         self.verbosity = 0
         self.piped = False
         self.unread = False
+        self.underway: list[Callable[[], None]] = []
         self._interrupted = False
         self._lock = threading.Lock()
+        self._silence = contextlib.ExitStack()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -65,10 +78,15 @@ class Terminal:
         """Say something of a peer that is not an error of ours."""
         self._write(sys.stderr, escaped(line))
 
+    def remark(self, line: str) -> None:
+        """Say something to a person, also where a program reads the results."""
+        if not self.quiet:
+            self._write(sys.stderr, escaped(line))
+
     def hint(self, text: str) -> None:
         """Say what to do next."""
-        if text and not self.quiet:
-            self._write(sys.stderr, f"hint: {escaped(text)}")
+        if text:
+            self.remark(f"hint: {text}")
 
     def warning(self, text: str) -> None:
         """Say that something is not as it should be."""
@@ -84,6 +102,28 @@ class Terminal:
         if not self._interrupted:
             self._interrupted = True
             self._write(sys.stderr, escaped(f"objxfer: interrupted{standing}"))
+
+    def fall_silent(self) -> None:
+        """Write nothing any more, and leave no bar behind: the process is about to end."""
+        self._silence.enter_context(self._lock)
+        self._silence.enter_context(aside())
+
+    def tell(self) -> None:
+        """Say how far all is that is on its way, to who asks with a signal."""
+        underway = list(self.underway)
+        for say in underway:
+            say()
+        if not underway:
+            self.progress("nothing is on its way", **_NOTHING)
+
+    def progress(self, line: str, **figures: object) -> None:
+        """Say how far something is, in words or with ``--json`` in figures, to who listens."""
+        if not _takes(sys.stdout if self.json else sys.stderr):
+            return
+        if self.json:
+            self.record("progress", **figures)
+        else:
+            self._write(sys.stderr, escaped(line))
 
     def traceback(self, error: BaseException) -> None:
         """Show where an error comes from, to who wants to know."""
@@ -114,7 +154,7 @@ class Terminal:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
         if stream is None:
             return
-        with self._lock:
+        with self._lock, aside():
             try:
                 stream.write(line + "\n")
                 stream.flush()
@@ -137,6 +177,14 @@ def discard(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def _takes(stream: TextIO | None) -> bool:
+    """Tell whether a line can be written without waiting for whoever reads."""
+    try:
+        return stream is not None and bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # of what has no descriptor, or on Windows: nobody knows
+        return True
 
 
 def shown(path: bytes) -> str:

@@ -7,11 +7,14 @@ import signal
 
 import pytest
 
+import objxfer
+from objxfer.errors import CannotConnect, ConnectionLost
 from objxfer_cli.serve import _Watcher
 from objxfer_cli.terminal import Terminal
-from support.commands import Commands
+from support.commands import PATIENCE, Commands
 from support.connected import connected
 from support.inbox import landed
+from support.streaming import BEGINNING, streaming
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -44,7 +47,7 @@ def test_a_line_for_each_delivery_and_each_refusal(commands: Commands) -> None:
     assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 refused: wrong key", serving.err_line())
 
     serving.signal(signal.SIGTERM)
-    assert serving.finish() == (143, "", "objxfer: interrupted\n")
+    assert serving.finish() == (0, "", "draining: nothing is on its way\n")
 
 
 def test_many_at_once(commands: Commands) -> None:
@@ -69,8 +72,8 @@ def test_as_a_service_it_says_nothing_of_success(commands: Commands) -> None:
     assert (commands.inbox / "laptop/documents/a.txt").read_bytes() == b"new"
     serving.signal(signal.SIGTERM)
     ended = serving.finish()
-    assert ended.code == 143
-    assert ended.err == "objxfer: interrupted\n"
+    assert ended.code == 0
+    assert ended.err == ""
 
 
 def test_a_sender_that_is_cut_off_does_not_end_it(commands: Commands) -> None:
@@ -84,6 +87,49 @@ def test_a_sender_that_is_cut_off_does_not_end_it(commands: Commands) -> None:
     assert landed(commands.inbox) == []
     commands.file("after.txt")
     assert commands.run("send", "after.txt", "--to", serving.url).code == 0
+
+
+def test_stopped_it_lets_deliveries_come_to_their_end(commands: Commands) -> None:
+    serving = commands.listen("serve", "inbox")
+    with objxfer.connect(serving.url, key=commands.key) as idle:
+        sending = streaming(commands, serving)
+        serving.signal(signal.SIGTERM)
+        assert serving.err_line() == "draining: 1 delivery has 5 s to be through"
+        with pytest.raises(ConnectionLost):
+            idle.recv(PATIENCE)
+        with pytest.raises(CannotConnect):
+            objxfer.connect(serving.url, key=commands.key)
+        assert sending.finish(b"the rest").code == 0
+        ended = serving.finish()
+    assert (ended.code, ended.err) == (0, "")
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 stdin: 1 file, 3\.07 MB in .* s\n", ended.out)
+    assert (commands.inbox / "stdin").read_bytes() == BEGINNING + b"the rest"
+
+
+def test_stopped_it_does_not_wait_for_ever(commands: Commands) -> None:
+    serving = commands.listen_json("serve", "inbox")
+    sending = [streaming(commands, serving, "--name", name) for name in ("a", "b")]
+    sending[0].signal(signal.SIGSTOP)
+    serving.signal(signal.SIGTERM)
+    ended = serving.finish()
+    assert ended.code == 0
+    assert ended.err.startswith("draining: 2 deliveries have 5 s to be through\n")
+    cut = [line for line in ended.lines if line["type"] == "summary"]
+    assert [line["exit_code"] for line in cut] == [11, 11]
+    assert not {"a", "b"} & {path.name for path in commands.inbox.iterdir()}
+    sending[0].signal(signal.SIGCONT)
+    assert [each.finish().code for each in sending] == [11, 11]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_twice_it_ends_at_once(commands: Commands, number: signal.Signals) -> None:
+    serving = commands.listen("serve", "inbox")
+    sending = streaming(commands, serving)
+    serving.signal(signal.SIGTERM)
+    assert serving.err_line() == "draining: 1 delivery has 5 s to be through"
+    serving.signal(number)
+    assert serving.finish() == (128 + number, "", "")
+    assert sending.finish().code == 11
 
 
 def test_the_folder_must_exist(commands: Commands) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import objxfer
 from objxfer.bars import escaped
 from objxfer_cli import failures, terminal
-from objxfer_cli.delivery import Delivery
+from objxfer_cli.delivery import Delivery, how_far
 from objxfer_cli.terminal import Terminal
 from support.commands import PATIENCE, Commands
 from support.connected import begin, connected
@@ -72,6 +72,51 @@ def test_times(seconds: float, text: str) -> None:
 )
 def test_speeds(count: int, seconds: float, text: str) -> None:
     assert terminal.rate(count, seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("tally", "text"),
+    [
+        (objxfer.Tally(), "0 B"),
+        (objxfer.Tally(name="a", bytes_total=2_000, files_total=1), "a: 0 B of 2.00 kB"),
+        (
+            objxfer.Tally(
+                name="a",
+                bytes_done=1_000,
+                bytes_total=2_000,
+                files_total=1,
+                path=b"a",
+                path_done=1_000,
+                path_total=2_000,
+            ),
+            "a: 1.00 kB of 2.00 kB, 100 B/s, 10 s left",
+        ),
+        (
+            objxfer.Tally(
+                name="photos",
+                bytes_done=2_570_000_000,
+                bytes_total=4_210_000_000,
+                files_done=2_611,
+                files_total=4_120,
+                path=b"photos/\x1b.jpg",
+                path_done=48,
+                path_total=100,
+            ),
+            "photos: 2.57 GB of 4.21 GB, 2,611 of 4,120 files, 257 MB/s, 6.4 s left,"
+            r" now photos/\x1b.jpg (48%)",
+        ),
+        (
+            objxfer.Tally(name="more than was counted", bytes_done=30, bytes_total=20),
+            "more than was counted: 30 B of 30 B, 3.0 B/s",
+        ),
+        (
+            objxfer.Tally(name="nobody knows", bytes_done=3_000, files_done=3),
+            "nobody knows: 3.00 kB, 3 files, 300 B/s",
+        ),
+    ],
+)
+def test_how_far_it_is(tally: objxfer.Tally, text: str) -> None:
+    assert how_far(tally, 10) == text
 
 
 def test_numbers_of_files() -> None:

@@ -73,10 +73,10 @@ def test_nobody_elses_files_are_removed(inbox: Path) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    [b"../elsewhere\0", b"/etc\0", b"link\0", b"top\0\0\0", b"\xff" * 5000 + b"\0", b"torn"],
+    [b"../source\0", b"/etc\0", b"link\0", b"top\0\0\0", b"\xff" * 5000 + b"\0", b"torn"],
 )
 def test_a_note_leads_nowhere_else(inbox: Path, tmp_path: Path, hostile: bytes) -> None:
-    outside = tmp_path / "elsewhere"
+    outside = tmp_path / "source"
     outside.mkdir()
     victim = outside / ".objxfer-0123456789abcdef-1"
     victim.write_bytes(b"theirs")
@@ -89,7 +89,7 @@ def test_a_note_leads_nowhere_else(inbox: Path, tmp_path: Path, hostile: bytes) 
 
 
 def test_without_a_place_for_notes_files_come_all_the_same(inbox: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "elsewhere"
+    outside = tmp_path / "source"
     outside.mkdir()
     (inbox / ".objxfer").symlink_to(outside)
     taking = sink(inbox)

@@ -50,7 +50,7 @@ def url(scene: Laid, nursery: Nursery, request: pytest.FixtureRequest) -> Iterat
     serving.finish(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("samples", [pytest.param(40, id="some"), ALL])
+@pytest.mark.parametrize("samples", [pytest.param(30, id="some"), ALL])
 @pytest.mark.parametrize("role", Role)
 def test_cut_behind_any_byte(
     role: Role, samples: int | None, scene: Laid, url: str, nursery: Nursery

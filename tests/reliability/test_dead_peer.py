@@ -117,7 +117,7 @@ def spread(total: int, samples: int) -> list[int]:
 @pytest.mark.parametrize(
     ("timeout", "delay"),
     [
-        pytest.param(1.0, 4.0, id="short"),
+        pytest.param(1.0, 3.0, id="short"),
         pytest.param(2.0, 60.0, id="full", marks=[pytest.mark.long, pytest.mark.timeout(300)]),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_slow_disk(timeout: float, delay: float, nursery: Nursery, tmp_path: P
 @pytest.mark.parametrize(
     ("timeout", "delay"),
     [
-        pytest.param(1.0, 4.0, id="short"),
+        pytest.param(1.0, 3.0, id="short"),
         pytest.param(2.0, 60.0, id="full", marks=[pytest.mark.long, pytest.mark.timeout(300)]),
     ],
 )

@@ -54,6 +54,7 @@ def failed(call: Call | None, error: str, name: str, nursery: Nursery, folder: P
     """
     inject = call and call.failing(error)
     with laid(ALL_SCENES[name], folder) as scene:
+        scene.prepare(nursery)
         serving = scene.serve(nursery)
         with Tracer(serving, folder / "log", DISK, inject) as tracer:
             sent = scene.send(nursery, serving.url).finish()

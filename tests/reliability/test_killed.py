@@ -53,6 +53,7 @@ def killed(
         The calls that side made until then, and whether the killing one was among them.
     """
     with laid(SCENES[name], folder) as scene:
+        scene.prepare(nursery)
         serving = scene.serve(nursery)
         sending = scene.send(nursery, serving.url, held=True)
         victim = serving if side == "receiver" else sending

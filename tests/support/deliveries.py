@@ -13,10 +13,12 @@ from random import Random
 from stat import S_IMODE
 from typing import Final, NamedTuple
 
+from objxfer.errors import ExitCode
 from objxfer.files.digest import file_digest, written
 from objxfer.limits import MIB
 from support.commands import Finished
 from support.nursery import Child, Nursery
+from support.relay import cutting, relay
 
 Tree = Mapping[str, bytes | str | None]
 """Files with their contents, links with their targets, folders with None."""
@@ -42,6 +44,8 @@ class Scene:
     rule: str = "rename"
     moved: Mapping[str, str] = field(default_factory=dict)
     """Under which other names what is sent will lie."""
+    cut: int = 0
+    """Behind how many bytes a delivery was cut that came before."""
 
     def lay(self, folder: Path) -> Laid:
         """Lay out its source and its receiving folder."""
@@ -77,6 +81,14 @@ class Laid(NamedTuple):
         return nursery.start(
             "send", *self.tops, "--to", url, "--json", "--retry", "0", *options, held=held
         )
+
+    def prepare(self, nursery: Nursery) -> None:
+        """Have happened to it what is to come before."""
+        if self.scene.cut:
+            serving = self.serve(nursery)
+            with relay(serving.url, cutting(self.scene.cut)) as url:
+                assert self.send(nursery, url).finish().code == ExitCode.CONNECTION_LOST
+            serving.finish(signal.SIGTERM)
 
     def check_whole(self) -> None:
         """Check that under final names lies what was there before or what was sent, whole."""
@@ -181,6 +193,7 @@ SCENES: Final = {
         before={"t/other": "elsewhere"},
         rule="replace",
     ),
+    "resumed": Scene({"huge": contents(4, 5 * MIB + 7), "small": _SMALL}, cut=3 * MIB),
     "packs": Scene({f"t/{number % 3}/{number}": _SMALL for number in range(12)}),
 }
 """Small deliveries of every kind."""

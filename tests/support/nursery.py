@@ -24,7 +24,11 @@ from typing import Any, Final, NoReturn, Self
 from support.commands import PATIENCE, Finished, Line
 
 _PACKAGES: Final = ("objxfer", "objxfer_cli")
-_LATER: Final = ("cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ec")
+_LATER: Final = (
+    "cryptography.x509",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "encodings.idna",
+)
 """What is imported where it is used."""
 _SET_PTRACER: Final = 0x59616D61
 """PR_SET_PTRACER of prctl(2)."""
