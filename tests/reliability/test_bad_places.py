@@ -120,7 +120,7 @@ def test_a_smaller_disk_in_the_middle_of_it(commands: Commands, mounts: Mounts, 
 @needs_mounts
 def test_a_disk_that_takes_no_more_files(commands: Commands, mounts: Mounts) -> None:
     place = Place(commands, mounts, Scene(REPLACED.sent, before={"t/a": OLD}, rule="replace"))
-    place.mount("size=64m,nr_inodes=5")  # a file more and its folder, but no name more for it
+    place.mount("size=64m,nr_inodes=7")  # what we note, and a file more, but no name more for it
     check(place.scene, *place.deliver(), ExitCode.PEER_NO_SPACE, "t/b/large", "t/z")
     mounts.change(place.folder, "nr_inodes=100")
     place.check_mended()

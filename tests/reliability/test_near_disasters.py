@@ -15,6 +15,7 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.files.digest import file_digest, written
+from support.inbox import landed
 from support.commands import Commands
 from support.connected import PATIENCE, begin, connected
 from support.deliveries import contents
@@ -125,7 +126,7 @@ def test_a_full_disk_puts_no_short_file_in_place_of_a_good_one(commands: Command
         assert (sent.code, received.code) == (ExitCode.PEER_NO_SPACE, ExitCode.NO_SPACE)
         assert identity(good) == before
         assert good.read_bytes() == GOOD
-        assert os.listdir(inbox) == ["report"]  # and the disk is not full any more
+        assert landed(inbox) == ["report"]
         mounts.change(commands.inbox, "size=8m")
         receiving = commands.listen("receive", *into, inside=mounts.inside)
         assert commands.run(*sending, receiving.url, stdin=bytes(4_000_000)).code == ExitCode.OK

@@ -98,7 +98,7 @@ class Disk:
         found = {
             str(path.relative_to(top)): path.read_bytes()
             for path in top.rglob("*")
-            if path.is_file() and not path.name.startswith(".objxfer")
+            if path.is_file() and ".objxfer" not in str(path.relative_to(top))
         }
         self._mounts.run("umount", str(self._again))
         return found
