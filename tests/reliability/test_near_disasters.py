@@ -15,10 +15,10 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.files.digest import file_digest, written
-from support.inbox import landed
 from support.commands import Commands
 from support.connected import PATIENCE, begin, connected
 from support.deliveries import contents
+from support.inbox import landed
 from support.mounts import Mounts, needs_mounts
 from support.relay import relay
 
