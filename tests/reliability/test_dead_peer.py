@@ -17,6 +17,7 @@ import pytest
 from objxfer.errors import ExitCode
 from objxfer.limits import MIB
 from objxfer.protocol.handshake import Role
+from support.commands import PATIENCE
 from support.connected import begin
 from support.deliveries import Laid, Scene, contents
 from support.nursery import Child, Nursery
@@ -101,7 +102,11 @@ def test_a_peer_that_is_gone_is_noticed(
     with ThreadPoolExecutor(AT_ONCE) as threads:  # nearly all of it is waiting
         running = {name: threads.submit(run) for name, run in cases.items()}
         for name, future in running.items():
-            check(future.result(), timeout, name)
+            try:
+                ended = future.result()
+            except TimeoutError as error:
+                raise AssertionError(f"{name}: a side does not end") from error
+            check(ended, timeout, name)
 
 
 def spread(total: int, samples: int) -> list[int]:
@@ -184,11 +189,15 @@ class Delivery:
         """Deliver through a relay, and see how the sides end; but for one, which is killed."""
         with relay(self.receiving.url, *forges) as url:
             sending = self.send(url)
-            hearing = {} if but is Role.SERVER else {Role.SERVER: begin(self._hear)}
-            ended = {} if but is Role.CLIENT else {Role.CLIENT: self._watch(sending)}
-            ended |= {role: future.result(MACHINE + HANDSHAKE) for role, future in hearing.items()}
-            sending.finish(signal.SIGKILL)
-        return ended
+            watched = {Role.CLIENT: lambda: self._watch(sending), Role.SERVER: self._hear}
+            ends = {role: begin(watch) for role, watch in watched.items() if role is not but}
+            try:
+                return {
+                    role: end.result(float(self._timeout) + PATIENCE) for role, end in ends.items()
+                }
+            finally:
+                sending.signal(signal.SIGKILL)
+                self.receiving.signal(signal.SIGKILL)
 
     def _watch(self, sending: Child) -> Side:
         sent = sending.finish()
