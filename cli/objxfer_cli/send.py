@@ -23,6 +23,7 @@ _STANDARD_INPUT = "-"
 @click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
 @options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
 @click.option("--copy-links", is_flag=True, help="Send what links point to.")
+@click.option("--checksum", is_flag=True, help="Compare files there by contents, not by time.")
 @options.retry(
     "Try a lost connection again so often in a row, each time later; 14 take five minutes."
 )
@@ -40,6 +41,7 @@ def send(
     name: str | None,
     if_exists: str | None,
     copy_links: bool,
+    checksum: bool,
     retries: int | None,
     key_file: str | None,
     insecure: bool,
@@ -58,6 +60,10 @@ def send(
         raise click.UsageError("--name is for standard input; a file keeps its name")
     if name is not None and (not name or "/" in name or name in (".", "..")):
         raise click.UsageError(f"--name {name!r} is no name of a file")
+    if checksum and piped:
+        raise click.UsageError("--checksum is for files; of standard input nothing lies there")
+    if checksum and insecure:
+        raise click.UsageError("--checksum needs a key: a receiver compares for nobody else")
     key = options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     delivery = Delivery(terminal, sending=True)
@@ -73,6 +79,7 @@ def send(
             name=(name or "stdin") if piped else None,
             if_exists=if_exists,
             copy_links=copy_links,
+            checksum=checksum,
             progress=delivery,
             on_entry=delivery.entry,
             silence=timeout,

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
@@ -211,6 +212,7 @@ class Connection:
         name: str | None = None,
         if_exists: IfExists | str | None = None,
         copy_links: bool = False,
+        checksum: bool = False,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
         silence: float = SILENCE,
@@ -226,6 +228,8 @@ class Connection:
             name: what a stream is called at the receiver.
             if_exists: a milder rule than the receiver's for names that are taken.
             copy_links: send what links point to.
+            checksum: have files there compared by their contents, not by size and time; all
+                here are read first.
             progress: shows the delivery on its way.
             on_entry: called with what became of each entry, in the thread that pushes.
             silence: seconds without a sign of life of the peer that end it.
@@ -258,7 +262,13 @@ class Connection:
             steps = lambda port: send_stream(port, delivery, stream, name=given)  # noqa: E731
         else:
             sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-            steps = lambda port: send_tree(port, delivery, sources, copy_links=copy_links)  # noqa: E731
+            steps = partial(
+                send_tree,
+                delivery=delivery,
+                paths=sources,
+                copy_links=copy_links,
+                checksum=checksum,
+            )
             if progress is not None:
                 count(tally, sources, copy_links=copy_links)
         session = self._exchange.session

@@ -56,6 +56,7 @@ def place(
                 if_exists=if_exists,
                 asked=offer.if_exists,
                 limits=limits,
+                compares=bool(owner),
             )
             opened.pop_all()
             return sink

@@ -24,6 +24,7 @@ def push(
     name: str | None = None,
     if_exists: IfExists | str | None = None,
     copy_links: bool = False,
+    checksum: bool = False,
     progress: Progress | None = None,
     on_entry: OnEntry | None = None,
     retries: int | None = RETRIES,
@@ -41,6 +42,7 @@ def push(
         name: what a stream is called at the receiver.
         if_exists: a milder rule than the receiver's.
         copy_links: send what links point to.
+        checksum: have files there compared by their contents.
         progress: shows it on its way.
         on_entry: called with what became of each entry.
         retries: attempts in a row that bring nothing before it is given up, after about five
@@ -61,6 +63,7 @@ def push(
             name=name,
             if_exists=if_exists,
             copy_links=copy_links,
+            checksum=checksum,
             progress=progress,
             on_entry=on_entry,
             report=report,

@@ -31,6 +31,8 @@ class Entry:
     """Permission bits, ``& 0o777``."""
     target: bytes = b""
     """Where a link points to."""
+    digest: bytes = b""
+    """32 bytes for a file that is compared by its contents, not by size and time."""
 
 
 UNKNOWN_SIZE = 2**64 - 1

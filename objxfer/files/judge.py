@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from objxfer.errors import ExitCode, UnsafePath
+from objxfer.errors import ExitCode, FileFailed, UnsafePath
 from objxfer.files.digest import NODE
 from objxfer.files.entries import UNKNOWN_SIZE, Answer, Entry, IfExists, Kind, Verdict, why
 from objxfer.files.partials import NOTHING, Held, Partials, resumable
 from objxfer.files.paths import SafePath, safe_path, shown
 from objxfer.files.root import Folder, Quirks, Root, can_flush
+from objxfer.files.source import SourceFile
 from objxfer.limits import MIB, Limits
 
 _WANTED: Final = Verdict(Answer.WANTED)
@@ -48,8 +50,10 @@ class Judge:
         if_exists: IfExists,
         asked: IfExists | None,
         limits: Limits,
+        compares: bool = False,
     ) -> None:
         """See ``Sink``."""
+        self._compares = compares
         self._root = root
         self._partials = partials
         self._tops = frozenset(tops)
@@ -75,6 +79,8 @@ class Judge:
             UnsafePath: nowhere.
         """
         path = safe_path(entry.path, self._limits)
+        if entry.digest and not self._compares:
+            raise UnsafePath(f"{shown(entry.path)}: contents are compared only for who has a key")
         if path.components[0] not in self._tops:
             raise UnsafePath(f"{shown(entry.path)} is not below what was offered")
         if not path.portable:
@@ -209,7 +215,10 @@ class Judge:
         return _WANTED
 
     def same(self, entry: Entry, folder: Folder, name: bytes, there: os.stat_result) -> bool:
-        """Tell whether what lies there is the entry: by size and time, or by a link's target.
+        """Tell whether what lies there is the entry.
+
+        A file is by size and time, or by its contents where the sender asks for that; a link is
+        by its target.
 
         Raises:
             OSError: it cannot be looked at.
@@ -218,11 +227,22 @@ class Judge:
             return (
                 stat.S_ISLNK(there.st_mode) and os.readlink(name, dir_fd=folder.fd) == entry.target
             )
-        return (
-            there.st_size == entry.size
-            and stat.S_ISREG(there.st_mode)
-            and self._root.quirks.same_time(there.st_mtime_ns, entry.mtime_ns)
-        )
+        if there.st_size != entry.size or not stat.S_ISREG(there.st_mode):
+            return False
+        if entry.digest:
+            return _digest(folder, name) == entry.digest
+        return self._root.quirks.same_time(there.st_mtime_ns, entry.mtime_ns)
+
+
+def _digest(folder: Folder, name: bytes) -> bytes:
+    """Return the digest of a file that lies there, which is flushed; empty where it moves."""
+    try:
+        with SourceFile(name, time.time_ns(), follow=False, folder=folder.fd) as file:
+            digest = file.digest()
+            file.flush()
+            return digest
+    except FileFailed:
+        return b""
 
 
 def _spelled_so(folder: Folder, name: bytes) -> bool:

@@ -232,6 +232,8 @@ class Part:
                 self.entry = replace(announced, size=size, mtime_ns=mtime_ns)
             try:
                 self.digest = (self._list or self._nodes).value(size)
+                if announced.digest:
+                    self.entry = replace(self.entry, digest=self.digest)  # as it came
                 if self._reserved > size or self._journal is not None:
                     os.ftruncate(self._fd, size)
                 if self._root.quirks.modes:

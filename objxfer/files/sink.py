@@ -56,6 +56,7 @@ class Sink:
         if_exists: IfExists,
         asked: IfExists | None,
         limits: Limits,
+        compares: bool = False,
     ) -> None:
         """Take what comes for ``root``.
 
@@ -67,6 +68,8 @@ class Sink:
             asked: what the sender asks for; a harsher one than ``if_exists`` is refused where
                 something different lies.
             limits: for names, paths, depth and the targets of links.
+            compares: say of files here whether they have the contents that the sender names;
+                it could guess what lies here.
         """
         self._root = root
         self._partials = partials
@@ -74,7 +77,13 @@ class Sink:
         self._tops = frozenset(tops)
         self._limits = limits
         self._judge = Judge(
-            root, partials, tops=self._tops, if_exists=if_exists, asked=asked, limits=limits
+            root,
+            partials,
+            tops=self._tops,
+            if_exists=if_exists,
+            asked=asked,
+            limits=limits,
+            compares=compares,
         )
         self._umask = _umask()
         self._parts: list[Part] = []

@@ -262,6 +262,17 @@ class SourceFile:
             raise FileFailed("changed while it was read", exit_code=ExitCode.CHANGED)
         return digest.value(self.size)
 
+    def flush(self) -> None:
+        """Bring it to the disk, whoever wrote it.
+
+        Raises:
+            FileFailed: it cannot be (3).
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _failed(error) from error
+
     def close(self) -> None:
         """Release the descriptor. Calling it again does nothing."""
         self._file.close()

@@ -74,13 +74,11 @@ class Entries:
         packed = []
         for entry in self.entries:
             path, target = entry.path, entry.target
+            kind = _DIGESTED if entry.digest else entry.kind
             packed.append(
-                _ENTRY.pack(
-                    entry.kind, entry.mode, entry.size, entry.mtime_ns, len(path), len(target)
-                )
+                _ENTRY.pack(kind, entry.mode, entry.size, entry.mtime_ns, len(path), len(target))
             )
-            packed.append(path)
-            packed.append(target)
+            packed += (path, target, entry.digest)
         return b"".join(packed)
 
     @classmethod
@@ -97,18 +95,24 @@ class Entries:
             at += path_size
             target = payload[at : at + target_size]
             at += target_size
+            digest = b""
+            if kind == _DIGESTED:
+                kind, digest = 1, payload[at : at + SIZE]
+                at += SIZE
             if at > end or path_size > PATH_LIMIT or target_size > PATH_LIMIT:
                 raise PeerError("a path is too long or cut off")
             if mode & ~0o777 or not 1 <= kind <= 3 or bool(target_size) != (kind == 2):
                 raise PeerError("an entry of an unknown kind or mode")
             if size and kind != 1:
                 raise PeerError("a size of what is no file")
-            entries.append(Entry(path, _KINDS[kind], size, mtime_ns, mode, target))
+            entries.append(Entry(path, _KINDS[kind], size, mtime_ns, mode, target, digest))
         if not entries:
             raise PeerError("an empty batch of entries")
         return cls(entries)
 
 
+_DIGESTED = 4
+"""The kind of a file with its digest behind it."""
 _KINDS = {int(kind): kind for kind in Kind}
 
 

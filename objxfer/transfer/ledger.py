@@ -71,6 +71,7 @@ class Ledger:
                     entry.path,
                     outcome,
                     entry.size,
+                    entry.digest if verdict.answer is Answer.UNCHANGED else b"",
                     durable=verdict.answer is Answer.UNCHANGED,
                     stored_as=verdict.stored_as,
                     code=code,

@@ -236,7 +236,9 @@ class _TreeReceiver:
             if file.fate is Fate.LOST:
                 lost.append(entry)
                 continue
-            read = Entry(entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode)
+            read = Entry(
+                entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode, b"", entry.digest
+            )
             arrived.append(Arrived(read, contents[at : at + file.size]))
             at += file.size
         yield from self._publish(taker)
@@ -337,6 +339,7 @@ class _TreeReceiver:
             entry.path,
             outcome,
             entry.size,
+            entry.digest if outcome is Outcome.UNCHANGED else b"",
             durable=outcome is Outcome.UNCHANGED,
             stored_as=verdict.stored_as,
             code=_here(verdict.code),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import BinaryIO, Final
 
@@ -42,6 +42,8 @@ _PACK_FILES: Final = 200
 _PACK_BYTES: Final = 1 * MIB
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 128 * KIB
+_BATCH_HASHED: Final = 64 * MIB
+"""Contents that are read for the digests of one batch."""
 _AHEAD: Final = 4 * _BATCH
 """Entries that are announced and not sent yet."""
 _OWED: Final = 20_000
@@ -82,19 +84,43 @@ class Delivery:
 
 
 def send_tree(
-    port: Port, delivery: Delivery, paths: Sequence[Path], *, copy_links: bool
+    port: Port,
+    delivery: Delivery,
+    paths: Sequence[Path],
+    *,
+    copy_links: bool,
+    checksum: bool = False,
 ) -> Steps[Report]:
-    """Deliver files and folders: each path lands under its last name."""
+    """Deliver files and folders: each path lands under its last name.
+
+    Args:
+        port: this item's.
+        delivery: how it is asked for.
+        paths: what is delivered.
+        copy_links: send what links point to.
+        checksum: have files there compared by their contents: all here are read first.
+    """
 
     def follows(found: Found) -> bool:
         # A path named by the user may be a link.
         return copy_links or b"/" not in found.entry.path
 
-    def open_source(found: Found) -> Source:
+    def open_source(found: Found) -> SourceFile:
         return SourceFile(found.location, delivery.clock(), follow=follows(found))
 
     def read(found: Found, limit: int) -> SmallFile | None:
         return read_small(found.location, limit, delivery.clock(), follow=follows(found))
+
+    def digested(one: Found | LeftOut) -> Found | LeftOut:
+        if isinstance(one, LeftOut) or one.entry.kind is not Kind.FILE:
+            return one
+        try:
+            with open_source(one) as source:
+                digest, now = source.digest(), source
+        except FileFailed:
+            return one  # it is told what became of it when it is sent
+        entry = replace(one.entry, size=now.size, mtime_ns=now.mtime_ns, digest=digest)
+        return Found(entry, one.location)
 
     absent: list[LeftOut] = []
     tops, totals = yield from run(lambda: _look_at(paths, absent))
@@ -104,6 +130,8 @@ def send_tree(
     delivery.tally.name = shown(tops[0].name) + (f" and {more} more" if more else "")
     names = tuple(top.name for top in tops)
     scanner = _scanned(absent, tops, copy_links=copy_links)
+    if checksum:
+        scanner = map(digested, scanner)
     sender = _Sender(port, delivery, names, scanner, read, open_source)
     return (yield from sender.send(*totals))
 
@@ -225,7 +253,7 @@ class _Sender:
         """Scan on: entries of one kind, as many as go into one message."""
         found: list[Found] = []
         left_out: list[LeftOut] = []
-        size = 0
+        size = hashed = 0
         if self._put_back is not None:
             found.append(self._put_back)
             self._kind, self._put_back = self._put_back.entry.kind, None
@@ -240,7 +268,8 @@ class _Sender:
                 return found, left_out
             found.append(one)
             size += len(one.entry.path) + len(one.entry.target)
-            if len(found) >= self._batch or size >= _BATCH_BYTES:
+            hashed += one.entry.size if one.entry.digest else 0
+            if len(found) >= self._batch or size >= _BATCH_BYTES or hashed >= _BATCH_HASHED:
                 return found, left_out
         self._scanned = True
         return found, left_out

@@ -31,6 +31,7 @@ OPTIONS = {
         "--name",
         "--if-exists",
         "--copy-links",
+        "--checksum",
         "--retry",
         "--key",
         "--insecure",

@@ -62,6 +62,7 @@ EXAMPLES: Final[dict[Type, Message]] = {
             [
                 Entry(b"photos/a", Kind.FILE, 5, 10**18, 0o644),
                 Entry(b"photos/l", Kind.LINK, 0, -1, 0o777, b"a"),
+                Entry(b"photos/d", Kind.FILE, 5, 10**18, 0o644, b"", b"d" * 32),
                 Entry(b"photos", Kind.FOLDER, 0, 0, 0o755),
             ]
         ),
@@ -130,6 +131,7 @@ def entries(draw: st.DrawFn) -> Entry:
         draw(times),
         draw(modes),
         draw(st.binary(min_size=1, max_size=300)) if kind is Kind.LINK else b"",
+        draw(st.sampled_from((b"", b"d" * 32))) if kind is Kind.FILE else b"",
     )
 
 

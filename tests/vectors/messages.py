@@ -109,6 +109,8 @@ def messages() -> Iterator[Case]:
     yield good("accept", "an accepted offer", "ACCEPT", u32(4096), entries=4096)
     listed = (
         make_entry(1, b"t/a", size=5, mtime=-1)
+        + make_entry(4, b"t/d", size=5)
+        + b"\xdd" * 32
         + make_entry(2, b"t/l", mode=0o777, target=b"a")
         + make_entry(3, b"t", mode=0o755)
     )
@@ -125,11 +127,13 @@ def messages() -> Iterator[Case]:
                 "mtime_ns": mtime,
                 "mode": mode,
                 "target": target.hex(),
+                "digest": digest.hex(),
             }
-            for path, kind, size, mtime, mode, target in (
-                (b"t/a", 1, 5, -1, 0o644, b""),
-                (b"t/l", 2, 0, 0, 0o777, b"a"),
-                (b"t", 3, 0, 0, 0o755, b""),
+            for path, kind, size, mtime, mode, target, digest in (
+                (b"t/a", 1, 5, -1, 0o644, b"", b""),
+                (b"t/d", 1, 5, 0, 0o644, b"", b"\xdd" * 32),
+                (b"t/l", 2, 0, 0, 0o777, b"a", b""),
+                (b"t", 3, 0, 0, 0o755, b"", b""),
             )
         ],
     )
@@ -277,7 +281,8 @@ def messages() -> Iterator[Case]:
     yield bad("offer-rule", "an offer under rule 5", "OFFER", make_offer(b"t", rule=5))
     yield bad("accept-0", "batches of nothing", "ACCEPT", u32(0))
     yield bad("entries-none", "no entries", "ENTRIES", b"")
-    yield bad("entry-kind", "an entry of kind 4", "ENTRIES", make_entry(4, b"t"))
+    yield bad("entry-kind", "an entry of kind 5", "ENTRIES", make_entry(5, b"t"))
+    yield bad("entry-digest", "a file's digest cut off", "ENTRIES", make_entry(4, b"t") + bytes(31))
     yield bad("entry-mode", "an entry with setuid", "ENTRIES", make_entry(1, b"t", mode=0o4755))
     yield bad("entry-target", "a file with a target", "ENTRIES", make_entry(1, b"t", target=b"a"))
     yield bad("entry-no-target", "a link without a target", "ENTRIES", make_entry(2, b"t"))
