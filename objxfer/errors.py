@@ -93,7 +93,15 @@ class ConnectionClosed(ObjxferError, EOFError):
 
 
 class ConnectionLost(ConnectionClosed):
-    """The stream ended or broke without an end message; the connection is dead."""
+    """The stream ended or broke without an end message; the connection is dead.
+
+    Attributes:
+        bytes_done: how far an object was that was on its way, which is not gone on with.
+        bytes_total: its size; 0 where none was on its way.
+    """
+
+    bytes_done: int = 0
+    bytes_total: int = 0
 
 
 class CannotConnect(ObjxferError):

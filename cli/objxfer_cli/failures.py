@@ -15,7 +15,7 @@ from objxfer_cli.terminal import Terminal, discard
 
 CLOSED_PIPE: Final = 141
 """What a program ends with that SIGPIPE ended."""
-_RUN_AGAIN: Final = "run it again: what is there by now is not sent a second time"
+_RUN_AGAIN: Final = "run it again: it goes on where it stopped"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 

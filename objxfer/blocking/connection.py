@@ -28,7 +28,7 @@ from objxfer.security.keyfiles import StrPath
 from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import SILENCE, Exchange
 from objxfer.transfer.objects import fits, opening, send_object
-from objxfer.transfer.progress import Progress, Tally, shown
+from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
 from objxfer.transfer.sending import Delivery, send_stream, send_tree
 from objxfer.transfer.steps import Port, Steps
@@ -99,7 +99,7 @@ class Connection:
                 it refused the object. The connection stays usable.
             Timeout: the peer was silent for too long; the connection is dead.
             ConnectionClosed: it is dead or closed; its subclass ``ConnectionLost`` says that
-                the peer did not end it.
+                the peer did not end it, and how much of a large object had gone.
         """
         name = serializer or self._terms.serializer
         head, buffers = self._accepted(name).dump(obj)
@@ -113,7 +113,7 @@ class Connection:
             )
         if message.content is None or wait:
             tally = Tally(name="object")
-            with shown(progress, tally), self._pump.lock:
+            with shown(progress, tally), so_far(tally), self._pump.lock:
                 self._perform(lambda _: send_object(message, head, buffers, tally), silence)
         else:
             with self._pump.lock:

@@ -17,7 +17,7 @@ from objxfer.security.sealing import Verified
 from objxfer.serializers.base import AnySerializer, Buffer
 from objxfer.transfer.exchange import Task
 from objxfer.transfer.objects import check, parts, receive_object
-from objxfer.transfer.progress import Progress, Tally, shown
+from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
 
 
@@ -102,13 +102,14 @@ class Inbox:
         """Receive the data of a large object; what is not through in time goes on next time."""
         task = coming.task
         try:
-            with shown(progress, coming.tally):
+            with shown(progress, coming.tally), so_far(coming.tally):
                 if not self._pump.wait(lambda: task.done, _left(deadline)):
                     raise Timeout("the object did not come whole in time; recv goes on with it")
         finally:
             if not task.done:
                 self._unfinished.append(coming)
-        head, *buffers = task.result()
+        with so_far(coming.tally):
+            head, *buffers = task.result()
         return coming.item, coming.message, head, buffers
 
     def _take_tree(self, item: int, offer: Offer, course: Course) -> Report:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from objxfer.errors import ConnectionLost
+
 
 @dataclass(slots=True)
 class Tally:
@@ -43,6 +45,22 @@ class Progress(Protocol):
     def end(self, tally: Tally) -> None:
         """It is over, one way or another."""
         ...
+
+
+@contextmanager
+def so_far(tally: Tally) -> Iterator[None]:
+    """Let a ``ConnectionLost`` of the ``with`` block say how far an object had come."""
+    try:
+        yield
+    except ConnectionLost as error:
+        done, total = tally.bytes_done, tally.bytes_total or 0
+        lost = ConnectionLost(
+            f"{error}; {done:,} of {total:,} bytes of the object had gone",
+            hint=error.hint,
+            exit_code=error.exit_code,
+        )
+        lost.bytes_done, lost.bytes_total = done, total
+        raise lost from error
 
 
 @contextmanager
