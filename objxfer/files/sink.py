@@ -114,7 +114,7 @@ class Sink:
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
             part.begin(path, self._temp(), journal, held=held)
         except (OSError, UnsafePath) as error:
-            part.fail(failed(error))
+            part.fail(failed(error), keep=True)
         return part
 
     def publish(self) -> list[tuple[Entry, Receipt]]:
