@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import struct
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -44,6 +46,7 @@ _RECORD: Final = SIZE + _CHECK.size
 _READ: Final = 4096 * _RECORD
 _ID: Final = blake3(derive_key_context="objxfer/1 partial")
 _ID_SIZE: Final = 16
+_NAME: Final = re.compile(rb"[0-9a-f]{%d}" % (2 * _ID_SIZE))
 _OPEN: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 )
@@ -97,13 +100,10 @@ class Journal:
             _holders[self._identity] = holder
 
     def record(self, index: int, node: bytes) -> None:
-        """Note that the node with this digest is written.
-
-        Raises:
-            OSError: it cannot be noted.
-        """
+        """Note that the node with this digest is written, if that can be done."""
         check = _CHECK.pack(_checked(index, node))
-        os.pwrite(self._fd, node + check, self._begins + index * _RECORD)
+        with contextlib.suppress(OSError):  # without it the node is sent once more, no worse
+            os.pwrite(self._fd, node + check, self._begins + index * _RECORD)
 
     def drop(self) -> None:
         """Remove it, once the contents have their name or are removed."""
@@ -251,27 +251,38 @@ class Partials:
                 os.close(self._state)
                 self._state = -1
                 continue
-            if not _lock(fd) and not (_take_over(fd) and _lock(fd)):
+            try:
+                if not _lock(fd) and not (_take_over(fd) and _lock(fd)):
+                    os.close(fd)
+                    return None
+                if os.fstat(fd).st_nlink:
+                    return fd
+            except OSError:  # this file system knows no locks
                 os.close(fd)
-                return None
-            if os.fstat(fd).st_nlink:
-                return fd
+                raise
             os.close(fd)  # whoever had it dropped it meanwhile
         return None
 
     def _sweep(self, root: Root, limits: Limits) -> None:
         oldest = time.time() - self._keep
-        for name in os.listdir(self._state):
+        # The folder and the path were each within the limits.
+        limits = replace(limits, path=2 * limits.path + 1, depth=2 * limits.depth)
+        for name in map(os.fsencode, os.listdir(self._state)):
             with contextlib.suppress(OSError, UnsafePath):  # it stays until another time
-                if os.stat(name, dir_fd=self._state).st_mtime < oldest:
-                    self._drop(root, os.fsencode(name), limits)
+                if _NAME.fullmatch(name):
+                    self._drop_old(root, name, oldest, limits)
 
-    def _drop(self, root: Root, name: bytes, limits: Limits) -> None:
-        """Remove an old journal and its partial file, unless somebody is at it."""
+    def _drop_old(self, root: Root, name: bytes, oldest: float, limits: Limits) -> None:
+        """Remove a journal and its partial file, if it is old and nobody is at it."""
+        if os.stat(name, dir_fd=self._state, follow_symlinks=False).st_mtime >= oldest:
+            return
         fd = os.open(name, os.O_RDWR | _OPEN, dir_fd=self._state)
         try:
             if not _lock(fd):
                 return
+            status = os.fstat(fd)
+            if not status.st_nlink or status.st_mtime >= oldest:
+                return  # somebody was at it until now
             where = _where(fd)
             if where is not None:
                 with contextlib.suppress(FileNotFoundError):
@@ -339,8 +350,8 @@ def _lock(fd: int) -> bool:
 
 
 def _take_over(fd: int) -> bool:
-    """Have whoever in this process has a journal open let go of it."""
+    """Have whoever in this process has a journal open let go of it, unless they just did."""
     status = os.fstat(fd)
     with _registry:
         holder = _holders.get((status.st_dev, status.st_ino))
-    return holder is not None and holder.surrender()
+    return holder is None or holder.surrender()
