@@ -1,4 +1,4 @@
-"""Deliveries that are cut and go on: what lies there is not sent again, nor is it taken on trust."""
+"""Deliveries that are cut and go on: nothing is sent twice, and nothing is taken on trust."""
 
 from __future__ import annotations
 
