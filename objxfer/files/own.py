@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from objxfer.files.paths import OURS
 from objxfer.files.root import Root
+from objxfer.limits import Limits
 
 _OPEN: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -72,10 +75,6 @@ class OwnFolder:
         """Return what is noted."""
         return list(map(os.fsencode, os.listdir(self._fd))) if self._enter(make=False) else []
 
-    def age(self, name: bytes, now: float) -> float:
-        """Return for how many seconds nothing was added to a note."""
-        return now - os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-
     def read(self, name: bytes) -> int | None:
         """Open a note only to look at it, whoever is at it; None: there is none."""
         if not self._enter(make=False):
@@ -95,40 +94,45 @@ class OwnFolder:
         Returns:
             It, locked; None where somebody is at it, or there can be none.
         """
-        flags = os.O_RDWR | os.O_CREAT | _OPEN
-        try:
+        with contextlib.suppress(OSError):
             while self._enter(make=True):
                 try:
-                    fd = os.open(name, flags, 0o600, dir_fd=self._fd)
+                    fd = os.open(name, os.O_RDWR | os.O_CREAT | _OPEN, 0o600, dir_fd=self._fd)
                 except FileNotFoundError:  # the folder was removed: it was empty
                     os.close(self._fd)
                     self._fd = -1
                     continue
-                if not self._locked(fd, take_over=take_over):
-                    os.close(fd)
-                    return None
-                if os.fstat(fd).st_nlink:
-                    return Note(fd, name, self._fd)
-                os.close(fd)  # whoever was at it dropped it meanwhile
-        except OSError:
-            pass
+                try:
+                    if not self._locked(fd, take_over=take_over):
+                        break
+                    if os.fstat(fd).st_nlink:  # if not, whoever was at it dropped it meanwhile
+                        note, fd = Note(fd, name, self._fd), -1
+                        return note
+                finally:
+                    if fd >= 0:
+                        os.close(fd)
         return None
 
-    def sweep(self, name: bytes, clean: Callable[[int], None]) -> None:
+    def sweep(self, name: bytes, clean: Callable[[int], None], *, idle: float = 0) -> None:
         """Drop the note of somebody who is gone, after cleaning up what it is about.
+
+        What cannot be done stays for another time.
 
         Args:
             name: of the note.
-            clean: removes what the note speaks of; gets its descriptor. If it raises, the
-                note stays.
+            clean: removes what the note speaks of; gets its descriptor.
+            idle: for so many seconds nothing must have been added to it.
         """
-        fd = os.open(name, os.O_RDWR | _OPEN, dir_fd=self._fd)
-        try:
-            if _lock(fd):
-                clean(fd)
-                os.unlink(name, dir_fd=self._fd)
-        finally:
-            os.close(fd)
+        with contextlib.suppress(OSError):
+            fd = os.open(name, os.O_RDWR | _OPEN, dir_fd=self._fd)
+            try:
+                if _lock(fd):
+                    status = os.fstat(fd)
+                    if status.st_nlink and time.time() - status.st_mtime >= idle:
+                        clean(fd)
+                        os.unlink(name, dir_fd=self._fd)
+            finally:
+                os.close(fd)
 
     def close(self) -> None:
         """Release what is held; the folder goes where it is empty. May be called again."""
@@ -166,6 +170,11 @@ class OwnFolder:
         with _registry:
             holder = _holders.get(_identity(fd)) if take_over else None
         return holder is not None and holder.surrender() and _lock(fd)
+
+
+def doubled(limits: Limits) -> Limits:
+    """Return the limits of a path from the receiving folder: a delivery's, and one in it."""
+    return replace(limits, path=2 * limits.path + 1, depth=2 * limits.depth)
 
 
 def _identity(fd: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from objxfer.files.naming import failed
 from objxfer.files.partials import Journal, is_partial
 from objxfer.files.paths import SafePath
 from objxfer.files.root import Folder, Root, can_flush
+from objxfer.files.temporaries import Temporaries
 from objxfer.limits import MIB
 
 _RESERVED_FROM: Final = 8 * MIB
@@ -58,6 +59,7 @@ class Part:
         "_lock",
         "_nodes",
         "_reserved",
+        "_resumed",
         "_root",
         "_temp",
         "_umask",
@@ -88,7 +90,7 @@ class Part:
         self._list: NodeList | None = None
         self._umask = umask
         self._root = root
-        self._held = False
+        self._held = self._resumed = False
         self._reserved = 0
         self._temp = b""
         self._fd = -1
@@ -96,13 +98,18 @@ class Part:
         self._lock = threading.Lock()
 
     def begin(
-        self, path: SafePath, temp: bytes, journal: Journal | None = None, *, held: int = 0
+        self,
+        path: SafePath,
+        temporaries: Temporaries,
+        journal: Journal | None = None,
+        *,
+        held: int = 0,
     ) -> None:
         """Make the temporary file, and the folder around it where that is missing.
 
         Args:
             path: where the file goes.
-            temp: what it is called until then, where it has no journal.
+            temporaries: says what it is called until then, where it has no journal.
             journal: the part's from now on: what is written is kept for another time.
             held: how many nodes should lie there; they count once they are compared. With
                 this or a journal, nodes may come in any order.
@@ -116,14 +123,17 @@ class Part:
             if journal is not None or held:
                 self._list = NodeList()
             self._enter(path)
+            temp = b""
             if journal is not None:
-                temp = journal.name
                 journal.held_by(self)
-                if held:
-                    self._fd = self._reopen(temp)
-                if self._fd < 0:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temp, dir_fd=self.folder.fd)
+                self._fd = self._reopen(journal.name) if held else -1
+                self._resumed = self._fd >= 0
+                if self._resumed or self._clear(journal.name):
+                    temp = journal.name
+                else:
+                    self._journal = None
+                    journal.drop()
+            temp = temp or temporaries.name(path)
             if self._fd < 0:
                 flags = _OPEN | os.O_CREAT | os.O_EXCL
                 self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
@@ -139,15 +149,25 @@ class Part:
     def _reopen(self, temp: bytes) -> int:
         """Open a partial file, if there is one that nothing else shares; -1 if not."""
         try:
-            fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
-                return -1
-            raise
+            try:
+                fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
+            except PermissionError:  # it was whole, and got the mode of its source
+                _unlock(temp, self.folder.fd)
+                fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
+        except OSError:
+            return -1
         if is_partial(os.fstat(fd)):
             return fd
         os.close(fd)
         return -1
+
+    def _clear(self, temp: bytes) -> bool:
+        """Remove what lies under a name of ours; tell whether nothing lies there now."""
+        try:
+            os.unlink(temp, dir_fd=self.folder.fd)
+        except OSError as error:
+            return error.errno == errno.ENOENT
+        return True
 
     def _reserve(self) -> None:
         size = self.entry.size
@@ -277,10 +297,15 @@ class Part:
         os.rename(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder)
         self._temp = b""
 
-    def fail(self, receipt: Receipt) -> None:
-        """Remove what was written, and keep the reason for the receipt."""
+    def fail(self, receipt: Receipt, *, keep: bool = False) -> None:
+        """Let go of the file; the receipt says why.
+
+        Args:
+            receipt: what the file will get.
+            keep: leave what is written for another time, if it can go on then.
+        """
         with self._lock:
-            self._fail(receipt)
+            self._fail(receipt, keep=keep)
 
     def discard(self) -> None:
         """Forget the file: it gets no receipt, and nothing of it stays. May be called again."""
@@ -324,7 +349,7 @@ class Part:
             with contextlib.suppress(OSError):  # what it says of the contents does not matter now
                 os.close(self._fd)
             self._fd = -1
-        keep = keep and self._journal is not None and self.size > 0
+        keep = keep and self._journal is not None and (self._resumed or self.size > 0)
         if self._temp and not keep:
             with contextlib.suppress(OSError):  # it lies in nobody's way
                 os.unlink(self._temp, dir_fd=self.folder.fd)
@@ -337,3 +362,13 @@ class Part:
                 journal.drop()
         if self._list is not None:
             self._list.close()
+
+
+def _unlock(name: bytes, folder: int) -> None:
+    """Let the owner of a file that is ours alone write into it again."""
+    fd = os.open(name, _OPEN & ~os.O_RDWR, dir_fd=folder)
+    try:
+        if is_partial(os.fstat(fd)):
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)

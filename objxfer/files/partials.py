@@ -17,7 +17,6 @@ import os
 import re
 import stat
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -28,7 +27,7 @@ from blake3 import blake3
 from objxfer.errors import UnsafePath
 from objxfer.files.digest import NODE, SIZE
 from objxfer.files.entries import Entry
-from objxfer.files.own import Holder, Note, OwnFolder
+from objxfer.files.own import Holder, Note, OwnFolder, doubled
 from objxfer.files.paths import OURS, SafePath, safe_path
 from objxfer.files.root import Folder, Root
 from objxfer.files.temporaries import Temporaries
@@ -83,13 +82,10 @@ class Journal:
         self._note.held_by(part)
 
     def record(self, index: int, node: bytes) -> None:
-        """Note that the node with this digest is written.
-
-        Raises:
-            OSError: it cannot be noted.
-        """
+        """Note that the node with this digest is written, if that can be done."""
         check = _CHECK.pack(_checked(index, node))
-        os.pwrite(self._note.fd, node + check, self._begins + index * _RECORD)
+        with contextlib.suppress(OSError):  # without it the node is sent once more, no worse
+            os.pwrite(self._note.fd, node + check, self._begins + index * _RECORD)
 
     def drop(self) -> None:
         """Remove it, once the contents have their name or are removed."""
@@ -121,11 +117,9 @@ class Partials:
         self._owner = owner
         self._folder = folder
         self._keep = keep * _DAY
-        now = time.time()
         for name in own.names():
-            with contextlib.suppress(OSError):  # it stays until another time
-                if _IS_ID.fullmatch(name) and own.age(name, now) > self._keep:
-                    own.sweep(name, partial(_clean, root, name, limits))
+            if _IS_ID.fullmatch(name):
+                own.sweep(name, partial(_clean, root, name, limits), idle=self._keep)
 
     def look(self, path: SafePath, beside: Folder) -> Held:
         """Return what seems to lie of a file in the folder where it will be."""
@@ -203,7 +197,7 @@ def _clean(root: Root, name: bytes, limits: Limits, fd: int) -> None:
     where = _where(fd)
     if where is not None:
         with contextlib.suppress(FileNotFoundError, UnsafePath):
-            beside = root.parent(safe_path(where, limits), create=False)
+            beside = root.parent(safe_path(where, doubled(limits)), create=False)
             contents = OURS + b"-" + name
             status = os.stat(contents, dir_fd=beside.fd, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():

@@ -120,9 +120,9 @@ class Sink:
         try:
             path = self._judge.path(entry)
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
-            part.begin(path, self._temporaries.name(path), journal, held=held)
+            part.begin(path, self._temporaries, journal, held=held)
         except (OSError, UnsafePath) as error:
-            part.fail(failed(error))
+            part.fail(failed(error), keep=True)
         return part
 
     def publish(self) -> list[tuple[Entry, Receipt]]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from objxfer.errors import UnsafePath
-from objxfer.files.own import Note, OwnFolder
+from objxfer.files.own import Note, OwnFolder, doubled
 from objxfer.files.paths import OURS, SafePath, safe_path
 from objxfer.files.root import Root
 from objxfer.limits import Limits
@@ -43,8 +43,7 @@ class Temporaries:
         self._noted: set[tuple[bytes, ...]] = set()
         for name in own.names():
             if name.startswith(_NOTE):
-                with contextlib.suppress(OSError):  # it stays until another time
-                    own.sweep(name, partial(_clean, root, name, limits))
+                own.sweep(name, partial(_clean, root, name, limits))
 
     def name(self, path: SafePath) -> bytes:
         """Return a name for what will be called ``path``, in the same folder."""
@@ -85,7 +84,7 @@ def _clean(root: Root, note: bytes, limits: Limits, fd: int) -> None:
         text += part
     for place in text.split(_END)[:-1]:
         with contextlib.suppress(FileNotFoundError, UnsafePath):
-            folder = root.folder(safe_path(place, limits), create=False) if place else None
+            folder = root.folder(safe_path(place, doubled(limits)), create=False) if place else None
             where = root.fd if folder is None else folder.fd
             for name in map(os.fsencode, os.listdir(where)):
                 if name.startswith(begin):

@@ -124,10 +124,15 @@ class Contents:
                     yield from send(Nodes([read[0].digest]))
                     next_held += 1
                     size = max(size, next_held * NODE)
-                idle = not more and (next_held == held or len(self._asked) == _ASKED)
-                yield from self._listen(wait=bool(idle and self._asked))
+                reads_on = more and (source.anywhere or next_held == held)
+                asks_on = next_held < held and len(self._asked) < _ASKED
+                yield from self._listen(wait=bool(self._asked) and not (reads_on or asks_on))
                 kept += yield from self._settle()
             return Gone((yield from run(lambda: nodes.value(size))), size, kept)
+        except FileFailed:
+            while len(self._answers) < len(self._asked):  # they are not for the next file
+                yield from self._listen(wait=True)
+            raise
         finally:
             nodes.close()
             self._asked.clear()

@@ -210,7 +210,7 @@ def test_cut_in_the_middle_of_an_object(ends: Pair) -> None:
     for future in (receiving, sending):
         with pytest.raises(ConnectionLost, match="bytes of the object had gone") as caught:
             future.result(PATIENCE)
-        assert caught.value.bytes_total == 40 * LARGE
+        assert caught.value.bytes_total > 40 * LARGE
         assert 0 <= caught.value.bytes_done < 40 * LARGE
 
 

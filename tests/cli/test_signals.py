@@ -78,7 +78,7 @@ def test_how_many_are_there(commands: Commands) -> None:
     assert summary["type"] == "summary"
     assert (summary["exit_code"], summary["sent"]) == (130, 20)
     assert receiving.finish().code == 11
-    assert len(list((commands.inbox / "photos").iterdir())) == 20
+    assert len(landed(commands.inbox / "photos")) == 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

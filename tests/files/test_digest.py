@@ -9,6 +9,7 @@ from objxfer.files.digest import (
     LEAF,
     NODE,
     FileDigest,
+    NodeList,
     file_digest,
     leaf_digest,
     node_digest,
@@ -71,3 +72,44 @@ def test_levels_do_not_collide() -> None:
 
 def test_a_shorter_file_with_the_same_nodes_is_another_file() -> None:
     assert FileDigest().value(0) != FileDigest().value(1)
+
+
+class TestNodeList:
+    def test_in_any_order(self) -> None:
+        contents = bytes(5 * NODE) + b"end"
+        digests = list(enumerate(node_digests(contents)))
+        nodes = NodeList()
+        for index, digest in reversed(digests):
+            nodes.put(index, digest)
+        assert nodes.value(len(contents)) == file_digest(contents)
+        nodes.close()
+        nodes.close()
+
+    def test_the_later_digest_of_a_node_counts(self) -> None:
+        nodes = NodeList()
+        nodes.put(0, bytes(32))
+        nodes.put(0, node_digest(b"later"))
+        assert nodes.value(5) == file_digest(b"later")
+        nodes.close()
+
+    def test_those_behind_the_end_do_not(self) -> None:
+        nodes = NodeList()
+        for index in (2, 0, 1):
+            nodes.put(index, node_digest(b"x" * (index + 1)))
+        assert nodes.value(1) == file_digest(b"x")
+        nodes.close()
+
+    def test_an_empty_file(self) -> None:
+        nodes = NodeList()
+        assert nodes.value(0) == file_digest(b"")
+        nodes.close()
+
+    def test_more_than_are_kept_in_memory(self) -> None:
+        count = 40_000
+        nodes, digest = NodeList(), FileDigest()
+        for index in range(count):
+            digest.add(index.to_bytes(32, "big"))
+        for index in [*range(count // 2, count), *range(count // 2)]:
+            nodes.put(index, index.to_bytes(32, "big"))
+        assert nodes.value(count * NODE) == digest.value(count * NODE)
+        nodes.close()

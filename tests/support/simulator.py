@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Generator
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from objxfer.errors import ConnectionLost, ObjxferError
 from objxfer.limits import Limits
@@ -23,7 +23,7 @@ from objxfer.transfer.objects import opening, parts, receive_object, send_object
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.receiving import OpenTaker, receive_tree
 from objxfer.transfer.report import Report
-from objxfer.transfer.sending import Delivery, send_tree
+from objxfer.transfer.sending import Delivery, send_stream, send_tree
 from objxfer.transfer.steps import Port, Steps
 from objxfer.transports.memory import MemoryTransport, pair
 
@@ -133,14 +133,26 @@ class Party:
             assert exchange.session.failure is not None
             raise exchange.session.failure
 
-    def pushes(self, paths: list[str], reports: list[Report], **asked: Any) -> Script:
-        """Deliver files and folders."""
-        delivery = Delivery(b"", asked.get("if_exists"), Tally(), None, time.time_ns, Report())
-        task = self.start(lambda port: send_tree(port, delivery, list(paths), copy_links=False))
+    def pushes(self, paths: list[str] | BinaryIO, reports: list[Report], **asked: Any) -> Script:
+        """Deliver files and folders, or a stream."""
+        delivery = Delivery(
+            b"",
+            asked.get("if_exists"),
+            Tally(),
+            asked.get("on_entry"),
+            time.time_ns,
+            asked.get("report") or Report(),
+        )
+        if isinstance(paths, list):
+            task = self.start(lambda port: send_tree(port, delivery, paths, copy_links=False))
+        else:
+            task = self.start(lambda port: send_stream(port, delivery, paths, name=b"stream"))
         yield lambda: task.done
         reports.append(task.result())
 
-    def takes(self, open_taker: OpenTaker, reports: list[Report]) -> Script:
+    def takes(
+        self, open_taker: OpenTaker, reports: list[Report], report: Report | None = None
+    ) -> Script:
         """Receive a delivery."""
         yield from self.comes()
         item, offer = self.exchange.take()
@@ -153,7 +165,7 @@ class Party:
                 limits=self.exchange.limits,
                 tally=Tally(),
                 on_entry=None,
-                report=Report(),
+                report=report or Report(),
             ),
             item,
         )
