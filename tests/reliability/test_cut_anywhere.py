@@ -13,7 +13,7 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.protocol.handshake import Role
-from support.deliveries import Laid, Scene, contents
+from support.deliveries import EARLY, Laid, Scene, contents
 from support.nursery import Nursery
 from support.relay import Forge, counting, cutting, relay
 
@@ -27,13 +27,6 @@ SCENE: Final = Scene(
         "t/none": None,
     }
 )
-EARLY: Final = (
-    ExitCode.CANNOT_CONNECT,
-    ExitCode.CONNECTION_LOST,
-    ExitCode.NOT_AUTHENTICATED,
-    ExitCode.MISMATCH,
-)
-"""What a cut within the handshake may be taken for."""
 ALL: Final = pytest.param(None, id="all", marks=[pytest.mark.long, pytest.mark.timeout(7200)])
 
 

@@ -24,6 +24,14 @@ Tree = Mapping[str, bytes | str | None]
 """Files with their contents, links with their targets, folders with None."""
 
 _OURS: Final = ".objxfer"
+_TRIED: Final = "-\u00e9"
+EARLY: Final = (
+    ExitCode.CANNOT_CONNECT,
+    ExitCode.CONNECTION_LOST,
+    ExitCode.NOT_AUTHENTICATED,
+    ExitCode.MISMATCH,
+)
+"""What a connection that is cut within the handshake may be taken for."""
 _OLD, _NEW = 10**18, 10**18 + 10**9
 
 
@@ -67,6 +75,11 @@ class Laid(NamedTuple):
     after: dict[str, Seen]
 
     @property
+    def log(self) -> Path:
+        """Where to write what happens to it."""
+        return self.source.parent / "log"
+
+    @property
     def tops(self) -> list[str]:
         """What is sent: the paths of a command line."""
         return [str(path) for path in sorted(self.source.iterdir())]
@@ -89,6 +102,16 @@ class Laid(NamedTuple):
             with relay(serving.url, cutting(self.scene.cut)) as url:
                 assert self.send(nursery, url).finish().code == ExitCode.CONNECTION_LOST
             serving.finish(signal.SIGTERM)
+
+    def change(self, name: str, at: int) -> Laid:
+        """Change a byte of what is sent, and its time; what lies there by now is to be kept."""
+        path = self.source / name
+        was = path.read_bytes()
+        path.write_bytes(was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :])
+        now = look(self.inbox)
+        place = f"{name} (1)" if name in now else name
+        after = self.after | now | {place: look(self.source)[name]}
+        return self._replace(before=now, after=after)
 
     def check_whole(self) -> None:
         """Check that under final names lies what was there before or what was sent, whole."""
@@ -118,13 +141,24 @@ class Laid(NamedTuple):
         assert now.keys() == self.after.keys()
         assert now == self.after
 
+    def check_clean(self) -> None:
+        """Check that of objxfer's own nothing is left but what may be gone on with.
+
+        The receiver has ended. What tries out the file system, and lies there empty for a moment,
+        has a test of its own.
+        """
+        kept = {f"{_OURS}-{path.name}" for path in self.inbox.glob(f"{_OURS}/*")}
+        left = {path.name for path in self.inbox.rglob(f"{_OURS}-*")}
+        assert {name for name in left if not name.endswith(_TRIED)} <= kept
+
     def deliver(self, nursery: Nursery) -> None:
         """Deliver it, with nobody in the way."""
         serving = self.serve(nursery)
         sent = self.send(nursery, serving.url).finish()
-        serving.finish(signal.SIGKILL)
+        serving.finish(signal.SIGTERM)
         self.check_receipts(sent)
         self.check_delivered(sent)
+        self.check_clean()
 
 
 @contextmanager
