@@ -69,9 +69,7 @@ def receive(
         if_exists=if_exists or "rename",
         keep_partial=keep_partial,
         insecure=insecure,
-        on_refused=lambda peer, error: visitors.say_refused(
-            terminal, peer, error, key.id if key else None
-        ),
+        on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
     ) as listener:
         where = "to standard output" if stdout else f"into {folder}"
         terminal.record("listening", url=listener.url)

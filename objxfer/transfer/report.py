@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from objxfer.errors import ExitCode, worst
-from objxfer.files.entries import Action
+from objxfer.files.entries import Action, Kind
+from objxfer.transfer.progress import Tally
 
 _KEPT: Final = 100
 """How many entries out of the ordinary a report names."""
@@ -129,6 +130,30 @@ class Report:
         if renamed and len(self.kept_both) < _KEPT:
             self.kept_both.append(entry)
         return True
+
+
+class Account:
+    """Where it is told what becomes of the entries of one delivery.
+
+    Args:
+        report: takes account of all.
+        tally: counts along.
+        on_entry: told of each, but for folders that are as they should be.
+    """
+
+    def __init__(self, report: Report, tally: Tally, on_entry: OnEntry | None) -> None:
+        self.report = report
+        self.tally = tally
+        self._on_entry = on_entry
+
+    def tell(self, entry: EntryReport, kind: Kind) -> None:
+        """Tell of one entry."""
+        counts = kind is not Kind.FOLDER
+        new = self.report.add(entry, counts=counts)
+        if counts:
+            self.tally.files_done += 1
+        if new and self._on_entry is not None and (counts or entry.code):
+            self._on_entry(entry)
 
 
 OUTCOMES: Final = {

@@ -16,6 +16,7 @@ from objxfer.errors import (
     ObjxferError,
     PeerError,
     ProtocolMismatch,
+    WrongKey,
 )
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import HEADER, OPENING, Type, unpack_header
@@ -33,6 +34,7 @@ KEY: Final = Key.from_bytes(bytes(range(1, 33)))
 FAILURES: Final[dict[type[ObjxferError], str]] = {
     ProtocolMismatch: "mismatch",
     AuthenticationError: "authentication",
+    WrongKey: "authentication",
     IntegrityError: "integrity",
     PeerError: "peer-error",
     ConnectionLost: "lost",
