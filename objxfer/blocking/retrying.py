@@ -69,7 +69,7 @@ def persist(
             time.sleep(pause)
             try:
                 connection = reconnect()
-            except (CannotConnect, Timeout) as error:
+            except (CannotConnect, ConnectionLost, Timeout) as error:
                 lost = ConnectionLost(f"it is lost, and there is no other: {error}")
             else:
                 break
