@@ -24,6 +24,7 @@ from objxfer.errors import (
     ConnectionLost,
     ExitCode,
     ObjxferError,
+    ProtocolMismatch,
     RefusedByPeer,
     Timeout,
 )
@@ -32,6 +33,7 @@ from objxfer.transfer.report import EntryReport, Outcome, Report
 from support.connected import KEY, PATIENCE, begin
 from support.deliveries import contents
 from support.inbox import landed
+from support.partials import wait_for_partial
 from support.relay import Cut, Forge, cutting, relay
 
 LARGE = contents(1, 7 * MIB + 5)
@@ -46,15 +48,10 @@ def cutting_once(inbox: Path) -> Forge:
         try:
             return cut(data)
         except Cut:
-            wait_for(inbox)
+            wait_for_partial(inbox, KEPT)
             raise
 
     return forge
-
-
-def wait_for(inbox: Path) -> None:
-    while not any(path.stat().st_size >= KEPT for path in inbox.glob(".objxfer-*")):
-        pass
 
 
 @pytest.fixture
@@ -219,7 +216,13 @@ def test_what_is_like_a_lost_connection(
 
 
 @pytest.mark.parametrize(
-    "refusal", [CannotConnect("refused"), Timeout("no answer"), ConnectionLost("broken off")]
+    "refusal",
+    [
+        CannotConnect("refused"),
+        Timeout("no answer"),
+        ConnectionLost("broken off"),
+        ProtocolMismatch("ended before hello"),
+    ],
 )
 def test_one_that_cannot_be_made_counts(
     listener: Listener, pauses: list[float], refusal: ObjxferError
@@ -233,6 +236,15 @@ def test_one_that_cannot_be_made_counts(
         attempts.run(3, refused)
     assert raised.value.exit_code == ExitCode.CONNECTION_LOST
     assert steps(pauses) == [0, 1, 2]
+
+
+def test_another_key_ends_it(listener: Listener, pauses: list[float]) -> None:
+    def stranger() -> Connection:
+        raise AuthenticationError("does not hold our key")
+
+    with pytest.raises(AuthenticationError):
+        Attempts(listener, 1).run(9, stranger)
+    assert len(pauses) == 1
 
 
 def test_an_interrupt_ends_the_waiting(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +360,7 @@ class TestPush:
         ):
             pushing = begin(older.push, stream, name="dump")
             source.write(first)
-            wait_for(inbox)
+            wait_for_partial(inbox, KEPT)
             large.write_bytes(first + second)
             with open(large, "rb") as again:
                 report = objxfer.push(again, to=server.url, key=KEY, name="dump")
