@@ -9,7 +9,14 @@ from itertools import count, islice
 from typing import Final
 
 from objxfer.blocking.connection import Connection
-from objxfer.errors import CannotConnect, ConnectionLost, ExitCode, ObjxferError, Timeout
+from objxfer.errors import (
+    CannotConnect,
+    ConnectionLost,
+    ExitCode,
+    ObjxferError,
+    ProtocolMismatch,
+    Timeout,
+)
 from objxfer.transfer.report import Report
 
 RETRIES: Final = 14
@@ -17,6 +24,8 @@ RETRIES: Final = 14
 
 _LONGEST: Final = 30.0
 LOST: Final = (ExitCode.CONNECTION_LOST, ExitCode.TIMEOUT)
+# A tunnel whose far end is down, or a receiver on its way up, answers and says no hello.
+_NO_OTHER: Final = (CannotConnect, ConnectionLost, ProtocolMismatch, Timeout)
 
 OnLost = Callable[[ObjxferError, float], None]
 """Told why the connection is lost, and in how many seconds there will be another."""
@@ -69,7 +78,7 @@ def persist(
             time.sleep(pause)
             try:
                 connection = reconnect()
-            except (CannotConnect, Timeout) as error:
+            except _NO_OTHER as error:
                 lost = ConnectionLost(f"it is lost, and there is no other: {error}")
             else:
                 break

@@ -87,7 +87,7 @@ class Report:
     codes: dict[ExitCode, int] = field(default_factory=dict)
     """How many entries made the command end with which code."""
     _told: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
-    """The paths it tells of, as hashes."""
+    """The paths it tells of, and those with their problems, as hashes."""
     _before: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
     """Those of the attempts before, in order."""
 
@@ -109,14 +109,16 @@ class Report:
         """Take account of one more entry; a folder ``counts`` only where it is a problem.
 
         Returns:
-            Whether an attempt before this one has not told of it.
+            Whether it is news: an attempt before this one has not told of it, or not of what
+            is wrong with it.
         """
-        told = hash(entry.path)
-        at = bisect_left(self._before, told)
-        if at < len(self._before) and self._before[at] == told:
+        told = hash((entry.path, entry.code)) if entry.code else hash(entry.path)
+        if self._was_told(told):
             return False
         if counts or entry.code:
             self._told.append(told)
+            if entry.code:
+                self._told.append(hash(entry.path))
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if entry.outcome in CARRIED:
@@ -130,6 +132,10 @@ class Report:
         if renamed and len(self.kept_both) < _KEPT:
             self.kept_both.append(entry)
         return True
+
+    def _was_told(self, told: int) -> bool:
+        at = bisect_left(self._before, told)
+        return at < len(self._before) and self._before[at] == told
 
 
 class Account:
