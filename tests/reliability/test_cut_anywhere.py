@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ SCENE: Final = Scene(
         "t/none": None,
     }
 )
+AT_ONCE: Final = 12
 ALL: Final = pytest.param(None, id="all", marks=[pytest.mark.long, pytest.mark.timeout(7200)])
 
 
@@ -60,6 +62,41 @@ def test_cut_behind_any_byte(
             raise
     assert codes.count(ExitCode.CONNECTION_LOST) > len(codes) / 2
     print(f"{len(codes)} cuts: { ({ExitCode(code).name: codes.count(code) for code in codes}) }")
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param(6, id="some"),
+        pytest.param(500, id="many", marks=[pytest.mark.long, pytest.mark.timeout(900)]),
+    ],
+)
+@pytest.mark.parametrize("role", Role)
+def test_cut_once_and_gone_on_with(
+    role: Role, samples: int, scene: Laid, url: str, nursery: Nursery
+) -> None:
+    size = said(role, scene, url, nursery)
+    step = size // samples
+
+    def go_on(at: int) -> None:
+        place = f"again-{role.name}-{at}"
+        there = scene._replace(inbox=scene.inbox / place)
+        with disturbed(role, cutting(at), url) as through:
+            sent = there.send(nursery, f"{through}/{place}", "--retry", "3").finish()
+        if not any(line["type"] == "connected" for line in sent.lines):
+            assert sent.code in EARLY, sent  # nothing was begun that could go on
+            return
+        there.check_receipts(sent)
+        there.check_delivered(sent)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:  # each waits a second before it goes on
+        cuts = {at: threads.submit(go_on, at) for at in range(step // 2, size, step)}
+        for at, cut in cuts.items():
+            try:
+                cut.result()
+            except BaseException as error:
+                error.add_note(f"what the {role.name} says was cut behind byte {at}")
+                raise
 
 
 def said(role: Role, scene: Laid, url: str, nursery: Nursery) -> int:

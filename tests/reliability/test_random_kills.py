@@ -48,20 +48,24 @@ def test_killed_until_done(seed: int, kills: int, nursery: Nursery, tmp_path: Pa
     random = Random(seed)
     turns = map("{}".format, count())
     with laid(SCENE, tmp_path / next(turns)) as scene:
-        total = said(scene, nursery)
-    killed = delivered = 0
+        total = sizes(scene, nursery)
+    killed = delivered = extra = 0
     while killed < kills:
         with laid(SCENE, tmp_path / next(turns)) as scene:
             try:
-                killed += kill_until_done(random, total, scene, nursery)
+                times, said = kill_until_done(random, total, scene, nursery)
             except BaseException as error:
                 error.add_note(f"seed {seed}, delivery {delivered}, after {killed} kills")
                 raise
+        killed += times
         delivered += 1
-    print(f"seed {seed}: {killed} kills, {delivered} deliveries, nothing lost, nothing wrong")
+        extra += said - total[Role.CLIENT]
+    print(f"seed {seed}: {killed} kills, {delivered} deliveries, nothing lost, nothing wrong;")
+    print(f"{extra / killed / MIB:.2f} MiB were sent again for each kill")
+    assert extra < 4 * MIB * killed
 
 
-def said(scene: Laid, nursery: Nursery) -> dict[Role, int]:
+def sizes(scene: Laid, nursery: Nursery) -> dict[Role, int]:
     """Return how much each side says in a delivery that nobody disturbs."""
     serving = scene.serve(nursery)
     (client, count_client), (server, count_server) = counting(), counting()
@@ -71,16 +75,23 @@ def said(scene: Laid, nursery: Nursery) -> dict[Role, int]:
     return {Role.CLIENT: client(), Role.SERVER: server()}
 
 
-def kill_until_done(random: Random, total: dict[Role, int], scene: Laid, nursery: Nursery) -> int:
-    """Deliver a scene again and again while one side is killed; return how often it was."""
+def kill_until_done(
+    random: Random, total: dict[Role, int], scene: Laid, nursery: Nursery
+) -> tuple[int, int]:
+    """Deliver a scene again and again while one side is killed.
+
+    Returns:
+        How often it was, and how many bytes the sender said in all.
+    """
     serving = scene.serve(nursery)
-    kills = 0
+    kills = said = 0
     while True:
         victim = random.choice(list(Role))
         speaker = random.choices(list(Role), (3, 1))[0]
         # Rather early than late: what is there already is not sent again.
         at = BEGUN[speaker] + int(total[speaker] * random.random() ** 3)
-        sent = kill(victim, speaker, at, scene, nursery, serving)
+        sent, size = kill(victim, speaker, at, scene, nursery, serving)
+        said += size
         scene.check_whole()
         scene.check_receipts(sent)
         if sent.code == ExitCode.OK:
@@ -92,22 +103,33 @@ def kill_until_done(random: Random, total: dict[Role, int], scene: Laid, nursery
             serving = scene.serve(nursery)
         else:
             assert sent.code == -signal.SIGKILL, sent
-    serving.finish(signal.SIGKILL)
+    serving.finish(signal.SIGTERM)
     scene.check_delivered(sent)
-    return kills
+    scene.check_clean()
+    return kills, said
 
 
 def kill(
     victim: Role, speaker: Role, at: int, scene: Laid, nursery: Nursery, serving: Child
-) -> Finished:
-    """Deliver, and kill one side once one side has said so much; return how the sender ended."""
+) -> tuple[Finished, int]:
+    """Deliver, and kill one side once one side has said so much.
+
+    Returns:
+        How the sender ended, and how many bytes it said.
+    """
 
     def strike() -> None:
         (serving if victim is Role.SERVER else sending).signal(signal.SIGKILL)
 
+    size, count_client = counting()
     forge = when(at, strike)
-    forges = (forge, bytes) if speaker is Role.CLIENT else (bytes, forge)
-    with relay(serving.url, *forges) as url:
+
+    def client_says(data: bytes) -> bytes:
+        count_client(data)
+        return forge(data) if speaker is Role.CLIENT else data
+
+    server_says = forge if speaker is Role.SERVER else bytes
+    with relay(serving.url, client_says, server_says) as url:
         sending = scene.send(nursery, url, held=True)
         sending.go()
-        return sending.finish()
+        return sending.finish(), size()
