@@ -10,6 +10,7 @@ from typing import Final
 
 from objxfer.blocking.connection import Connection
 from objxfer.errors import (
+    AuthenticationError,
     CannotConnect,
     ConnectionLost,
     ExitCode,
@@ -24,8 +25,9 @@ RETRIES: Final = 14
 
 _LONGEST: Final = 30.0
 LOST: Final = (ExitCode.CONNECTION_LOST, ExitCode.TIMEOUT)
-# A tunnel whose far end is down, or a receiver on its way up, answers and says no hello.
-_NO_OTHER: Final = (CannotConnect, ConnectionLost, ProtocolMismatch, Timeout)
+_ABSENT: Final = (CannotConnect, Timeout, ConnectionLost, ProtocolMismatch, AuthenticationError)
+"""What comes of connecting to who held our key before, and is just being started again: one that
+goes away within the handshake looks like one that cannot answer."""
 
 OnLost = Callable[[ObjxferError, float], None]
 """Told why the connection is lost, and in how many seconds there will be another."""
@@ -78,8 +80,13 @@ def persist(
             time.sleep(pause)
             try:
                 connection = reconnect()
-            except _NO_OTHER as error:
-                lost = ConnectionLost(f"it is lost, and there is no other: {error}")
+            except _ABSENT as error:
+                # If it stays so, that another holds the address is the reason to name.
+                lost = (
+                    error
+                    if isinstance(error, AuthenticationError)
+                    else ConnectionLost(f"it is lost, and there is no other: {error}")
+                )
             else:
                 break
         else:
