@@ -83,9 +83,7 @@ def persist(
             except _ABSENT as error:
                 # If it stays so, that another holds the address is the reason to name.
                 lost = (
-                    error
-                    if isinstance(error, AuthenticationError)
-                    else ConnectionLost(f"it is lost, and there is no other: {error}")
+                    error if isinstance(error, AuthenticationError) else ConnectionLost(str(error))
                 )
             else:
                 break

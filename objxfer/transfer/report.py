@@ -77,7 +77,7 @@ class Report:
     bytes_on_wire: int = 0
     """Chunks both ways."""
     furthest: int = 0
-    """How many bytes of contents the furthest attempt came to, unchanged ones included."""
+    """How far the furthest attempt came: bytes of contents and files, unchanged ones included."""
     seconds: float = 0.0
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """How many of which outcome."""
@@ -86,6 +86,8 @@ class Report:
     """Stored under another name, because the one they have was taken."""
     codes: dict[ExitCode, int] = field(default_factory=dict)
     """How many entries made the command end with which code."""
+    resumable: bool = False
+    """Another attempt may follow: it is remembered, in eight bytes each, what was told of."""
     _told: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
     """The paths it tells of, and those with their problems, as hashes."""
     _before: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
@@ -116,9 +118,8 @@ class Report:
         if self._was_told(told):
             return False
         if counts or entry.code:
-            self._told.append(told)
-            if entry.code:
-                self._told.append(hash(entry.path))
+            if self.resumable:
+                self._told += array("q", {told, hash(entry.path)})
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if entry.outcome in CARRIED:

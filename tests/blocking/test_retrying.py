@@ -86,7 +86,7 @@ class Attempts:
     """Tries what it is told to, one after the other; the last one for ever."""
 
     def __init__(self, listener: Listener, *tries: int | ObjxferError) -> None:
-        self.report = Report()
+        self.report = Report(resumable=True)
         self.connections: list[Connection] = []
         self.lost: list[tuple[ObjxferError, float]] = []
         self._listener = listener

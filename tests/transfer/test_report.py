@@ -10,7 +10,7 @@ FULL = EntryReport(b"top/a", Outcome.FAILED, 5, code=ExitCode.PEER_NO_SPACE, rea
 
 
 def begun_again(*told: EntryReport) -> Report:
-    report = Report()
+    report = Report(resumable=True)
     report.begin((b"top",))
     for entry in told:
         assert report.add(entry)
@@ -54,7 +54,7 @@ def test_a_folder_is_told_of_where_it_is_a_problem() -> None:
 
 
 def test_two_of_one_name_in_one_attempt_are_two() -> None:
-    report = Report()
+    report = Report(resumable=True)
     report.begin((b"top",))
     assert report.add(SENT)
     assert report.add(SENT)
