@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import pytest
 
@@ -112,7 +112,13 @@ def write(path: Path, data: bytes) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("seed", range(20))
+SEEDS: Final = [
+    *range(20),
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(20, 1020)),
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_tree_that_is_cut_again_and_again(seed: int, tmp_path: Path) -> None:
     attempts, source = Attempts(tmp_path, seed), tmp_path / "tree"
     (source / "deep").mkdir(parents=True)
