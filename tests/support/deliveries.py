@@ -42,6 +42,14 @@ class Seen(NamedTuple):
     mode: int = 0
     mtime_ns: int = 0
 
+    @property
+    def told(self) -> str:
+        """It in short."""
+        what = self.what
+        if isinstance(what, bytes):
+            what = f"{len(what)} bytes {written(file_digest(what))}"
+        return f"{what}, {self.mode:o}, {self.mtime_ns}"
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -117,7 +125,8 @@ class Laid(NamedTuple):
         """Check that under final names lies what was there before or what was sent, whole."""
         now = look(self.inbox)
         for path, seen in now.items():
-            assert seen in (self.before.get(path), self.after.get(path)), f"{path} is neither"
+            versions = [each[path] for each in (self.before, self.after) if path in each]
+            assert seen in versions, f"{path} is {seen.told}, not {[v.told for v in versions]}"
         missing = self.before.keys() - now.keys()
         assert not missing, f"{missing} lay there before"
         if self.scene.rule != "replace":
@@ -186,19 +195,21 @@ def write(folder: Path, tree: Tree, mtime_ns: int) -> None:
 
 
 def look(folder: Path) -> dict[str, Seen]:
-    """Return what lies in a folder, but for what is objxfer's own."""
+    """Return what lies in a folder, but for what is objxfer's own and may vanish meanwhile."""
     found = {}
-    for path in folder.rglob("*"):
-        if any(part.startswith(_OURS) for part in path.relative_to(folder).parts):
-            continue
-        if path.is_symlink():
-            seen = Seen(os.readlink(path))
-        elif path.is_dir():
-            seen = Seen(None)
-        else:
-            status = path.stat()
-            seen = Seen(path.read_bytes(), S_IMODE(status.st_mode), status.st_mtime_ns)
-        found[str(path.relative_to(folder))] = seen
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(_OURS)]
+        for name in folders + [name for name in files if not name.startswith(_OURS)]:
+            path = Path(place, name)
+            if path.is_symlink():
+                seen = Seen(os.readlink(path))
+            elif path.is_dir():
+                seen = Seen(None)
+            else:
+                with path.open("rb") as file:  # once: it may be replaced meanwhile
+                    status = os.fstat(file.fileno())
+                    seen = Seen(file.read(), S_IMODE(status.st_mode), status.st_mtime_ns)
+            found[str(path.relative_to(folder))] = seen
     return found
 
 
