@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
@@ -13,10 +12,10 @@ from typing import ClassVar, Final
 from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, Buffer, FileDigest, NodeList, node_digest
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped
-from objxfer.files.naming import failed
+from objxfer.files.naming import Unnamed, failed
 from objxfer.files.partials import Journal, is_partial
 from objxfer.files.paths import SafePath
-from objxfer.files.root import Folder, Root, can_flush
+from objxfer.files.root import Root
 from objxfer.files.temporaries import Temporaries
 from objxfer.limits import MIB
 
@@ -29,12 +28,9 @@ _OPEN: Final = (
     | getattr(os, "O_NONBLOCK", 0)
 )
 _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_NO_LINKS: Final = frozenset(
-    {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-)
 
 
-class Part:
+class Part(Unnamed):
     """A file on its way in, made by ``Sink.open`` and owned by the sink.
 
     No method raises an error of the disk: the first one is kept, all that comes later is
@@ -42,7 +38,6 @@ class Part:
 
     Attributes:
         announced: the entry, as ``Sink.open`` got it.
-        failure: the receipt the file will get, as soon as it is known to have failed.
         surrendered: a newer connection of the same peer goes on with it.
         finished: ``finish`` was called; it waits for its receipt.
         ended: it has its receipt, or was discarded.
@@ -52,48 +47,28 @@ class Part:
     """Writing is short work: it goes to the page cache."""
 
     __slots__ = (
-        "_fd",
-        "_held",
         "_journal",
         "_list",
         "_lock",
         "_nodes",
         "_reserved",
         "_resumed",
-        "_root",
-        "_temp",
         "_umask",
         "announced",
-        "digest",
-        "durable",
         "ended",
-        "entry",
-        "failure",
         "finished",
-        "folder",
-        "path",
-        "size",
         "surrendered",
     )
 
-    path: SafePath
-    folder: Folder
-
     def __init__(self, entry: Entry, root: Root, umask: int) -> None:
-        self.announced = self.entry = entry
-        self.failure: Receipt | None = None
+        super().__init__(entry, root)
+        self.announced = entry
         self.surrendered = self.finished = self.ended = False
-        self.size = 0
-        self.digest = b""
-        self.durable = True
         self._nodes = FileDigest()
         self._list: NodeList | None = None
         self._umask = umask
-        self._root = root
-        self._held = self._resumed = False
+        self._resumed = False
         self._reserved = 0
-        self._temp = b""
-        self._fd = -1
         self._journal: Journal | None = None
         self._lock = threading.Lock()
 
@@ -139,12 +114,6 @@ class Part:
                 self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
             self._temp = temp
             self._reserve()
-
-    def _enter(self, path: SafePath) -> None:
-        self.path = path
-        self.folder = self._root.parent(path, create=True)
-        self._root.hold(self.folder)
-        self._held = True
 
     def _reopen(self, temp: bytes) -> int:
         """Open a partial file, if there is one that nothing else shares; -1 if not."""
@@ -262,41 +231,6 @@ class Part:
             except OSError as error:
                 self._fail(failed(error), keep=True)
 
-    def flush(self) -> None:
-        """Bring the contents to the disk and let go of the descriptor."""
-        fd, self._fd = self._fd, -1
-        try:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                # Never tried again: a second one may succeed though the first lost what was there.
-                if can_flush(error):
-                    raise
-                self.durable = False
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self.fail(failed(error))
-
-    def create(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        folder = self.folder.fd
-        try:
-            os.link(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            from objxfer.files.exclusive import rename_new
-
-            rename_new(self._temp, name, folder)
-            self._temp = b""
-
-    def replace(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        folder = self.folder.fd
-        os.rename(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        self._temp = b""
-
     def fail(self, receipt: Receipt, *, keep: bool = False) -> None:
         """Let go of the file; the receipt says why.
 
@@ -339,21 +273,14 @@ class Part:
 
     def _release(self, *, keep: bool = False) -> None:
         self._let_go(keep=keep)
-        if self._held:
-            self._held = False
-            self._root.release(self.folder)
+        super()._release()
 
     def _let_go(self, *, keep: bool) -> None:
         """Close what is written, and remove it where it is not kept."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
-                os.close(self._fd)
-            self._fd = -1
         keep = keep and self._journal is not None and (self._resumed or self.size > 0)
-        if self._temp and not keep:
-            with contextlib.suppress(OSError):  # it lies in nobody's way
-                os.unlink(self._temp, dir_fd=self.folder.fd)
-        self._temp = b""
+        if keep:
+            self._temp = b""
+        self._drop()
         if self._journal is not None:
             journal, self._journal = self._journal, None
             if keep:
