@@ -6,7 +6,6 @@ import errno
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from objxfer.errors import ExitCode
@@ -218,11 +217,11 @@ class Part(Unnamed):
             if (size, mtime_ns) != (announced.size, announced.mtime_ns) and (
                 announced.size != UNKNOWN_SIZE
             ):
-                self.entry = replace(announced, size=size, mtime_ns=mtime_ns)
+                self.entry = announced._replace(size=size, mtime_ns=mtime_ns)
             try:
                 self.digest = (self._list or self._nodes).value(size)
                 if announced.digest:
-                    self.entry = replace(self.entry, digest=self.digest)  # as it came
+                    self.entry = self.entry._replace(digest=self.digest)  # as it came
                 if self._reserved > size or self._journal is not None:
                     os.ftruncate(self._fd, size)
                 if self._root.quirks.modes:

@@ -11,8 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import UnsafePath
 from objxfer.files.digest import Buffer
@@ -31,8 +30,7 @@ GROUP: Final = 200
 _MOVED: Final = "its folder was moved or replaced meanwhile"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A file whose whole contents are in memory."""
 
     entry: Entry
@@ -286,7 +284,7 @@ class Sink:
         error = self._root.unflushed(entry.path)
         if error is None or not receipt.durable:
             return receipt
-        return failed(error) if can_flush(error) else replace(receipt, durable=False)
+        return failed(error) if can_flush(error) else receipt._replace(durable=False)
 
 
 def _umask() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Final
 
 from objxfer.errors import ExitCode, UnsafePath
@@ -62,4 +61,4 @@ class Small(Unnamed):
             return
         self.digest = file_digest(contents)
         if entry.digest:
-            self.entry = replace(entry, digest=self.digest)  # as it came
+            self.entry = entry._replace(digest=self.digest)  # as it came

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, FileFailed, PeerError
@@ -14,8 +13,7 @@ from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import OUTCOMES, EntryReport, OnEntry, Outcome, Report
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """An entry whose receipt is to come, and what was read of it."""
 
     entry: Entry
