@@ -110,9 +110,10 @@ class Report:
             Whether an attempt before this one has not told of it.
         """
         told = hash(entry.path)
-        at = bisect_left(self._before, told)
-        if at < len(self._before) and self._before[at] == told:
-            return False
+        if self._before:
+            at = bisect_left(self._before, told)
+            if at < len(self._before) and self._before[at] == told:
+                return False
         if counts or entry.code:
             self._told.append(told)
             self.files += 1
