@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from objxfer.errors import RefusedByPeer as RefusedByPeer
     from objxfer.errors import Timeout as Timeout
     from objxfer.errors import UnsafePath as UnsafePath
+    from objxfer.errors import WrongKey as WrongKey
     from objxfer.files.entries import IfExists as IfExists
     from objxfer.limits import Limits as Limits
     from objxfer.security.keys import Key as Key
@@ -82,6 +83,7 @@ _HOMES: Final = {
 } | dict.fromkeys(
     (
         "AuthenticationError",
+        "WrongKey",
         "CannotConnect",
         "ConnectionClosed",
         "ConnectionLost",

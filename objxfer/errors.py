@@ -7,7 +7,8 @@ The tree::
     │   └── ConnectionLost               it ended without saying so
     ├── CannotConnect                    nobody answers there
     ├── Timeout (TimeoutError)           a deadline passed while the peer was waited for
-    ├── AuthenticationError              the peer does not hold the secret
+    ├── AuthenticationError              the peer does not prove who it is
+    │   └── WrongKey                     it does not hold our key
     ├── ProtocolMismatch                 the peer speaks something else, or another version
     ├── IntegrityError                   bytes arrived that were not sent
     ├── PeerError                        the peer broke the rules of the protocol
@@ -120,6 +121,10 @@ class AuthenticationError(ObjxferError):
     """The peer does not hold the secret; nothing but the handshake was exchanged."""
 
     default_exit_code = ExitCode.NOT_AUTHENTICATED
+
+
+class WrongKey(AuthenticationError):
+    """The peer does not hold our key; it may hold another."""
 
 
 class ProtocolMismatch(ObjxferError):

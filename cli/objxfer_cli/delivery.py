@@ -56,7 +56,7 @@ class Delivery:
         self.terminal = terminal
         self.sending = sending
         self.begun = False
-        self.report = Report()
+        self.report = Report(resumable=number is None)
         self._peer = ""
         self._number = {} if number is None else {"delivery": number}
         self._bar = objxfer.bar() if bars and terminal.shows_bars else None

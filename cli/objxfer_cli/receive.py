@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import click
 
@@ -68,9 +69,7 @@ def receive(
         if_exists=if_exists or "rename",
         keep_partial=keep_partial,
         insecure=insecure,
-        on_refused=lambda peer, error: visitors.say_refused(
-            terminal, peer, error, key.id if key else None
-        ),
+        on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
     ) as listener:
         where = "to standard output" if stdout else f"into {folder}"
         terminal.record("listening", url=listener.url)
@@ -97,9 +96,10 @@ def _take(
         wait: seconds for a lost sender to come back, None for ever.
     """
     lost: ObjxferError | None = None
+    until: float | None = None
     while True:
         try:
-            connection = listener.accept(None if lost is None else wait)
+            connection = listener.accept(until and max(0.0, until - time.monotonic()))
         except Timeout:
             assert lost is not None
             raise lost from None
@@ -122,6 +122,7 @@ def _take(
                 if error.exit_code not in LOST or wait == 0:
                     raise
                 lost = error
+                until = None if wait is None else time.monotonic() + wait
                 delivery.lost(error, None)
                 continue
             # All is receipted: how the connection ends changes nothing any more.

@@ -44,7 +44,7 @@ def serve(
     key = options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     rule = if_exists or "rename"
-    watcher = _Watcher(terminal, key.id if key else None)
+    watcher = _Watcher(terminal)
     with objxfer.serve(
         folder,
         url,
@@ -73,13 +73,12 @@ def serve(
 class _Watcher(objxfer.Watcher):
     """Says a line for each delivery and each refusal."""
 
-    def __init__(self, terminal: Terminal, key_id: str | None) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._key_id = key_id
         self._deliveries: dict[int, _Incoming] = {}
 
     def refused(self, peer: str, error: ObjxferError) -> None:
-        visitors.say_refused(self._terminal, peer, error, self._key_id, when=_now())
+        visitors.say_refused(self._terminal, peer, error, when=_now())
 
     def connected(self, delivery: int, connection: objxfer.Connection) -> None:
         self._deliveries[delivery] = _Incoming(self._terminal, connection, delivery)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from objxfer.errors import AuthenticationError, ObjxferError
+from objxfer.errors import ObjxferError, WrongKey
 from objxfer_cli import failures
 from objxfer_cli.terminal import Terminal
 
 
-def refusal(error: ObjxferError, peer: str, key_id: str | None) -> str:
+def refusal(error: ObjxferError, peer: str) -> str:
     """Return why somebody was not let in, in short."""
-    if isinstance(error, AuthenticationError) and key_id:
+    if isinstance(error, WrongKey):
         return "wrong key"
     return str(error).removeprefix(f"{peer}: ").removeprefix(f"{peer} ")
 
@@ -25,10 +25,8 @@ def say_idle(terminal: Terminal, peer: str, error: ObjxferError, when: str = "")
     failures.record(terminal, error, error.exit_code, str(error), peer=peer)
 
 
-def say_refused(
-    terminal: Terminal, peer: str, error: ObjxferError, key_id: str | None, when: str = ""
-) -> None:
+def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
     """Say that somebody was not let in; ``when`` goes in front."""
-    reason = refusal(error, peer, key_id)
+    reason = refusal(error, peer)
     terminal.visitor(f"{when}{peer} refused: {reason}")
     failures.record(terminal, error, error.exit_code, reason, peer=peer)

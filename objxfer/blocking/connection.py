@@ -141,8 +141,8 @@ class Connection:
             progress: shows a tree, or a large object, on its way.
             on_entry: called with what became of each entry of a tree, with the connection
                 busy: it must not use it.
-            report: filled with a tree; one that a lost attempt has begun is gone on with if
-                the same is offered again.
+            report: filled with a tree; one that is ``resumable`` and that a lost attempt has
+                begun is gone on with if the same is offered again.
 
         Raises:
             ConnectionClosed: the peer ended the connection; nothing is missing.
@@ -233,8 +233,8 @@ class Connection:
             progress: shows the delivery on its way.
             on_entry: called with what became of each entry, in the thread that pushes.
             silence: seconds without a sign of life of the peer that end it.
-            report: filled along the way; one that a lost attempt has begun is gone on with,
-                and what it tells of already is not told again.
+            report: filled along the way; one that is ``resumable`` and that a lost attempt has
+                begun is gone on with: what it tells of already is not told again.
 
         Returns:
             What became of it all; ``Report.exit_code`` is 0 only if every file is durable.
@@ -279,7 +279,7 @@ class Connection:
                 return self._perform(steps, silence)
             finally:
                 report.bytes_on_wire += session.bytes_in + session.bytes_out - before
-                report.furthest = max(report.furthest, tally.bytes_done)
+                report.furthest = max(report.furthest, tally.bytes_done + tally.files_done)
 
     # --- the connection itself ---
 

@@ -10,7 +10,7 @@ import socket
 from typing import Final
 
 from objxfer.blocking.terms import Terms
-from objxfer.errors import AuthenticationError, ConnectionLost, ObjxferError, ProtocolMismatch
+from objxfer.errors import ConnectionLost, ObjxferError, ProtocolMismatch, WrongKey
 from objxfer.protocol.handshake import HELLO_LIMIT, Established, Role
 from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports.base import Transport
@@ -119,8 +119,8 @@ class Greeter:
     def _named(self, error: ObjxferError) -> ObjxferError:
         """Say of whom an error speaks, as a user would want to read it."""
         key_id = self.terms.key_id
-        if isinstance(error, AuthenticationError) and key_id and "hold our key" in str(error):
-            return AuthenticationError(
+        if isinstance(error, WrongKey) and key_id:
+            return WrongKey(
                 f"{self.name} does not hold our key ({key_id})",
                 hint="compare the key ids both sides show",
             )

@@ -144,7 +144,7 @@ class Inbox:
                 return self._pump.perform(task)
             finally:
                 report.bytes_on_wire += session.bytes_in + session.bytes_out - before
-                report.furthest = max(report.furthest, tally.bytes_done)
+                report.furthest = max(report.furthest, tally.bytes_done + tally.files_done)
 
     def _check_wanted(self, item: int, message: Object) -> None:
         try:

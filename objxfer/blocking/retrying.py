@@ -9,7 +9,15 @@ from itertools import count, islice
 from typing import Final
 
 from objxfer.blocking.connection import Connection
-from objxfer.errors import CannotConnect, ConnectionLost, ExitCode, ObjxferError, Timeout
+from objxfer.errors import (
+    AuthenticationError,
+    CannotConnect,
+    ConnectionLost,
+    ExitCode,
+    ObjxferError,
+    ProtocolMismatch,
+    Timeout,
+)
 from objxfer.transfer.report import Report
 
 RETRIES: Final = 14
@@ -17,6 +25,9 @@ RETRIES: Final = 14
 
 _LONGEST: Final = 30.0
 LOST: Final = (ExitCode.CONNECTION_LOST, ExitCode.TIMEOUT)
+_ABSENT: Final = (CannotConnect, Timeout, ConnectionLost, ProtocolMismatch, AuthenticationError)
+"""What comes of connecting to who held our key before, and is just being started again: one that
+goes away within the handshake looks like one that cannot answer."""
 
 OnLost = Callable[[ObjxferError, float], None]
 """Told why the connection is lost, and in how many seconds there will be another."""
@@ -69,8 +80,11 @@ def persist(
             time.sleep(pause)
             try:
                 connection = reconnect()
-            except (CannotConnect, Timeout) as error:
-                lost = ConnectionLost(f"it is lost, and there is no other: {error}")
+            except _ABSENT as error:
+                # If it stays so, that another holds the address is the reason to name.
+                lost = (
+                    error if isinstance(error, AuthenticationError) else ConnectionLost(str(error))
+                )
             else:
                 break
         else:

@@ -52,7 +52,7 @@ def push(
     Raises:
         ObjxferError: as ``connect`` and ``Connection.push``.
     """
-    report = Report()
+    report = Report(resumable=True)
 
     def dial() -> Connection:
         return connect(to, key=key, insecure=insecure)

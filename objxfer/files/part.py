@@ -19,7 +19,7 @@ from objxfer.files.temporaries import Temporaries
 from objxfer.limits import MIB
 
 _RESERVED_FROM: Final = 8 * MIB
-_LARGEST: Final = 2**63 - 1  # what the system takes as a size, and then refuses
+_STEP: Final = 32 * MIB
 _OPEN: Final = (
     os.O_RDWR
     | getattr(os, "O_NOFOLLOW", 0)
@@ -112,7 +112,7 @@ class Part(Unnamed):
                 flags = _OPEN | os.O_CREAT | os.O_EXCL
                 self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
             self._temp = temp
-            self._reserve()
+            self._reserve(held * NODE)
 
     def _reopen(self, temp: bytes) -> int:
         """Open a partial file, if there is one that nothing else shares; -1 if not."""
@@ -137,15 +137,22 @@ class Part(Unnamed):
             return error.errno == errno.ENOENT
         return True
 
-    def _reserve(self) -> None:
+    def _reserve(self, at: int) -> None:
+        """Reserve what comes from ``at`` on, a step of it: for all the sender would have to wait.
+
+        Raises:
+            OSError: there is no space for it.
+        """
         size = self.entry.size
-        if _RESERVED_FROM <= size < UNKNOWN_SIZE and hasattr(os, "posix_fallocate"):
+        end = min(at + _STEP, size)
+        if _RESERVED_FROM <= size < UNKNOWN_SIZE and at < end and hasattr(os, "posix_fallocate"):
+            self._reserved = end
             try:
-                os.posix_fallocate(self._fd, 0, min(size, _LARGEST))
+                os.posix_fallocate(self._fd, at, end - at)
             except OSError as error:
                 if error.errno not in _UNKNOWN:
                     raise
-            self._reserved = size
+                self._reserved = size
 
     def put(self, index: int, data: Buffer, node: bytes) -> None:
         """Write one node of contents.
@@ -160,6 +167,8 @@ class Part(Unnamed):
                 return
             at = index * NODE
             try:
+                if at >= self._reserved > 0:
+                    self._reserve(at)
                 done = os.pwrite(self._fd, data, at)
                 while done < len(data):
                     done += os.pwrite(self._fd, memoryview(data)[done:], at + done)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from objxfer.errors import AuthenticationError, ObjxferError, ProtocolMismatch
+from objxfer.errors import AuthenticationError, ObjxferError, ProtocolMismatch, WrongKey
 from objxfer.protocol.chunks import VERSION
 from objxfer.protocol.fields import bytes16
 from objxfer.security.sealing import TAG_SIZE, Opener, Schedule, Sealer, prove, proves
@@ -251,7 +251,7 @@ class Handshake:
     def lost(self) -> ObjxferError:
         """Return what the end of the stream means before the handshake is through."""
         if self._theirs is not None:
-            return AuthenticationError("the peer ended the handshake: it does not hold our key")
+            return WrongKey("the peer ended the handshake: it does not hold our key")
         return ProtocolMismatch("the peer ended the connection before it said hello")
 
     def _read_hello(self) -> bool:
@@ -316,7 +316,7 @@ class Handshake:
         client = own.role is Role.CLIENT
         expected = schedule.server_proof if client else schedule.client_proof
         if not proves(expected, self._transcript, proof):
-            raise AuthenticationError("the peer does not hold our key")
+            raise WrongKey("the peer does not hold our key")
         out, into = schedule.client_chunk, schedule.server_chunk
         self.established = Established(
             own.role,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final, NamedTuple, Protocol
 
 from objxfer.errors import ExitCode, FileFailed, PeerError
@@ -83,76 +84,52 @@ class Contents:
         if held:
             return (yield from self._go_on(source, held))
         digest, size = FileDigest(), 0
-        while (read := (yield from self._read(source, size))) is not None:
+        while (read := (yield from self.read(source, size))) is not None:
             piece, buffer = read
-            yield from self._send(piece, buffer)
+            yield from self.put(piece, buffer)
             digest.add(piece.digest)
             size += len(piece.payload)
             yield from self._listen(wait=False)  # receipts for what went before
         return Gone(digest.value(size), size, 0)
 
     def _go_on(self, source: Source, held: int) -> Steps[Gone]:
-        nodes = NodeList()
-        next_held, next_new, size, kept = 0, held, 0, 0
-        try:
-            more = True
-            while more or next_held < held or self._asked:
-                if more and (source.anywhere or next_held == held):
-                    read = yield from self._read(source, next_new * NODE)
-                    more = read is not None
-                    if read is not None:
-                        nodes.put(next_new, read[0].digest)
-                        size = next_new * NODE + len(read[0].payload)
-                        next_new += 1
-                        yield from self._send(*read)
-                for _ in range(_ALONGSIDE):
-                    if next_held == held or len(self._asked) == _ASKED:
-                        break
-                    read = yield from self._read(source, next_held * NODE)
-                    if read is None or len(read[0].payload) < NODE:
-                        if source.anywhere:
-                            raise FileFailed("shrank", exit_code=ExitCode.CHANGED)
-                        held, more = next_held, False  # a stream that is shorter this time
-                        if read is not None:
-                            nodes.put(next_held, read[0].digest)
-                            size = next_held * NODE + len(read[0].payload)
-                            yield from send(Patch(next_held))
-                            yield from self._send(*read)
-                        break
-                    nodes.put(next_held, read[0].digest)
-                    self._asked.append(_Asked(next_held, *read))
-                    yield from send(Nodes([read[0].digest]))
-                    next_held += 1
-                    size = max(size, next_held * NODE)
-                reads_on = more and (source.anywhere or next_held == held)
-                asks_on = next_held < held and len(self._asked) < _ASKED
-                yield from self._listen(wait=bool(self._asked) and not (reads_on or asks_on))
-                kept += yield from self._settle()
-            return Gone((yield from run(lambda: nodes.value(size))), size, kept)
-        except FileFailed:
-            while len(self._answers) < len(self._asked):  # they are not for the next file
-                yield from self._listen(wait=True)
-            raise
-        finally:
-            nodes.close()
-            self._asked.clear()
-            self._answers.clear()
+        with closing(_GoingOn(self, source, held)) as going_on:
+            try:
+                return (yield from going_on.send(self._listen))
+            except FileFailed:
+                while len(self._answers) < len(self._asked):  # they are not for the next file
+                    yield from self._listen(wait=True)
+                raise
+            finally:
+                self._asked.clear()
+                self._answers.clear()
 
-    def _settle(self) -> Steps[int]:
+    def ask(self, number: int, piece: Data, buffer: memoryview) -> Steps[None]:
+        """Ask whether a held node is the same there; ``settle`` tells what comes of it."""
+        self._asked.append(_Asked(number, piece, buffer))
+        yield from send(Nodes([piece.digest]))
+
+    @property
+    def asking(self) -> int:
+        """How many held nodes wait for their answer."""
+        return len(self._asked)
+
+    def settle(self) -> Steps[int]:
         """Send the held nodes that differ there; return how many bytes need not be."""
         kept = 0
         while self._answers:
-            index, piece, buffer = self._asked.popleft()
+            number, piece, buffer = self._asked.popleft()
             if self._answers.popleft():
                 self._ring.give(buffer, 0)
                 kept += NODE
                 self._count(NODE)
             else:
-                yield from send(Patch(index))
-                yield from self._send(piece, buffer)
+                yield from send(Patch(number))
+                yield from self.put(piece, buffer)
         return kept
 
-    def _send(self, piece: Data, buffer: memoryview) -> Steps[None]:
+    def put(self, piece: Data, buffer: memoryview) -> Steps[None]:
+        """Send a node; the buffer it lies in is used again."""
         self._ring.give(buffer, (yield from send(piece)))
         self._count(len(piece.payload))
 
@@ -160,7 +137,7 @@ class Contents:
         self._tally.bytes_done += size
         self._tally.path_done += size
 
-    def _read(self, source: Source, at: int) -> Steps[tuple[Data, memoryview] | None]:
+    def read(self, source: Source, at: int) -> Steps[tuple[Data, memoryview] | None]:
         """Read a node, and return it with the buffer it lies in; None at the end."""
         buffer = self._ring.take(self._port.written)
 
@@ -174,3 +151,73 @@ class Contents:
             return piece, buffer
         self._ring.give(buffer, 0)
         return None
+
+
+class _GoingOn:
+    """One file on its way whose first nodes seem to lie there."""
+
+    def __init__(self, contents: Contents, source: Source, held: int) -> None:
+        self._contents = contents
+        self._source = source
+        self._held = held
+        self._nodes = NodeList()
+        self._next_held = 0
+        self._next_new = held
+        self._more = True
+        self._size = 0
+
+    def send(self, listen: Listen) -> Steps[Gone]:
+        contents, kept = self._contents, 0
+        while self._more or self._next_held < self._held or contents.asking:
+            if self._reads_on:
+                yield from self._send_new()
+            for _ in range(_ALONGSIDE):
+                if self._asks_on:
+                    yield from self._ask()
+            idle = not (self._reads_on or self._asks_on)
+            yield from listen(wait=idle and bool(contents.asking))
+            kept += yield from contents.settle()
+        digest = yield from run(lambda: self._nodes.value(self._size))
+        return Gone(digest, self._size, kept)
+
+    @property
+    def _reads_on(self) -> bool:
+        """Whether new nodes can be read: a stream comes to them behind the held ones."""
+        return self._more and (self._source.anywhere or self._next_held == self._held)
+
+    @property
+    def _asks_on(self) -> bool:
+        return self._next_held < self._held and self._contents.asking < _ASKED
+
+    def _send_new(self) -> Steps[None]:
+        read = yield from self._contents.read(self._source, self._next_new * NODE)
+        if read is None:
+            self._more = False
+            return
+        self._note(self._next_new, read[0])
+        self._next_new += 1
+        yield from self._contents.put(*read)
+
+    def _ask(self) -> Steps[None]:
+        number = self._next_held
+        read = yield from self._contents.read(self._source, number * NODE)
+        if read is not None and len(read[0].payload) == NODE:
+            self._note(number, read[0])
+            self._next_held += 1
+            yield from self._contents.ask(number, *read)
+            return
+        if self._source.anywhere:
+            raise FileFailed("shrank", exit_code=ExitCode.CHANGED)
+        # A stream that is shorter this time: what it has left takes the place of what is held.
+        self._held, self._more = number, False
+        if read is not None:
+            self._note(number, read[0])
+            yield from send(Patch(number))
+            yield from self._contents.put(*read)
+
+    def _note(self, number: int, piece: Data) -> None:
+        self._nodes.put(number, piece.digest)
+        self._size = max(self._size, number * NODE + len(piece.payload))
+
+    def close(self) -> None:
+        self._nodes.close()

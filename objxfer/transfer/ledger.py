@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 from objxfer.errors import ExitCode, FileFailed, PeerError
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.scan import Found, LeftOut
-from objxfer.transfer.progress import Tally
-from objxfer.transfer.report import OUTCOMES, EntryReport, OnEntry, Outcome, Report
+from objxfer.transfer.report import OUTCOMES, Account, EntryReport, Outcome
 
 
 class Owed(NamedTuple):
@@ -38,15 +37,13 @@ class Ledger:
     The three lists are in the order of the wire: verdicts and receipts name nothing.
     """
 
-    def __init__(self, report: Report, tally: Tally, on_entry: OnEntry | None) -> None:
-        self.report = report
+    def __init__(self, account: Account) -> None:
         self.announced: deque[Found] = deque()
         """No verdict yet."""
         self.wanted: deque[Due] = deque()
         self.owed: deque[Owed] = deque()
         """Sent, no receipt yet."""
-        self._tally = tally
-        self._on_entry = on_entry
+        self._account = account
 
     def take_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Hear what is wanted of the next announced entries."""
@@ -64,7 +61,7 @@ class Ledger:
             outcome, code = _VERDICTS[verdict.answer], verdict.code
             if verdict.answer is Answer.REFUSED and code is ExitCode.OK:
                 code = ExitCode.REFUSED
-            self._tell(
+            self._account.tell(
                 EntryReport(
                     entry.path,
                     outcome,
@@ -78,7 +75,7 @@ class Ledger:
                 entry.kind,
             )
             if entry.size != UNKNOWN_SIZE:
-                self._tally.bytes_done += entry.size
+                self._account.tally.bytes_done += entry.size
 
     def take_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Hear what became of the next owed entries."""
@@ -105,7 +102,7 @@ class Ledger:
                 code, reason = ExitCode.CHANGED, "changed while it was read"
         elif receipt.action is Action.FAILED and code is ExitCode.OK:
             code = ExitCode.FAILED
-        self._tell(
+        self._account.tell(
             EntryReport(
                 owed.entry.path,
                 outcome,
@@ -120,25 +117,17 @@ class Ledger:
             owed.entry.kind,
         )
 
-    def _tell(self, entry: EntryReport, kind: Kind) -> None:
-        counts = kind is not Kind.FOLDER
-        new = self.report.add(entry, counts=counts)
-        if counts:
-            self._tally.files_done += 1
-        if new and self._on_entry is not None and (counts or entry.code):
-            self._on_entry(entry)
-
     def tell_left_out(self, one: LeftOut) -> None:
         """Report a path that the scan left out."""
         entry = EntryReport(one.path, Outcome.SKIPPED, code=one.code, reason=one.reason)
-        self._tell(entry, Kind.FILE)
+        self._account.tell(entry, Kind.FILE)
 
     def tell_lost(self, entry: Entry, error: FileFailed) -> None:
         """Report a wanted file that could not be read."""
         report = EntryReport(
             entry.path, Outcome.FAILED, entry.size, code=error.exit_code, reason=str(error)
         )
-        self._tell(report, Kind.FILE)
+        self._account.tell(report, Kind.FILE)
 
     def tell_missing(self, owed: Owed) -> None:
         """Report an entry that the receiver said nothing of."""
@@ -150,7 +139,7 @@ class Ledger:
             code=ExitCode.RECEIPT_MISSING,
             reason="the receiver sent no receipt",
         )
-        self._tell(report, owed.entry.kind)
+        self._account.tell(report, owed.entry.kind)
 
 
 _VERDICTS: Final = {

@@ -22,7 +22,15 @@ from objxfer.protocol.messages import Data, Done, Message
 from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Nodes, Offer, Pack, Patch
 from objxfer.transfer.buffers import Pool
 from objxfer.transfer.progress import Tally
-from objxfer.transfer.report import CARRIED, OUTCOMES, EntryReport, OnEntry, Outcome, Report
+from objxfer.transfer.report import (
+    CARRIED,
+    OUTCOMES,
+    Account,
+    EntryReport,
+    OnEntry,
+    Outcome,
+    Report,
+)
 from objxfer.transfer.settling import Settling
 from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 
@@ -135,8 +143,8 @@ class _TreeReceiver:
         self._offer = offer
         self._limits = limits
         self._tally = tally
-        self._on_entry = on_entry
         self._report = report
+        self._account = Account(report, tally, on_entry)
         report.begin(offer.tops)
         self._kind = Kind.FILE
         self._wanted: deque[tuple[Entry, int]] = deque()
@@ -345,7 +353,7 @@ class _TreeReceiver:
             code=_here(verdict.code),
             reason=verdict.reason,
         )
-        self._tell(report, Kind.FILE)
+        self._account.tell(report, Kind.FILE)
 
     def _tell_receipt(self, entry: Entry, receipt: Receipt) -> None:
         kept = self._kept.pop(entry.path, 0)
@@ -363,15 +371,7 @@ class _TreeReceiver:
             reason=reason,
             kept=kept,
         )
-        self._tell(report, entry.kind)
-
-    def _tell(self, entry: EntryReport, kind: Kind) -> None:
-        counts = kind is not Kind.FOLDER
-        new = self._report.add(entry, counts=counts)
-        if counts:
-            self._tally.files_done += 1
-        if new and self._on_entry is not None and (counts or entry.code):
-            self._on_entry(entry)
+        self._account.tell(report, entry.kind)
 
 
 _WANTED: Final = Verdict(Answer.WANTED)

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, worst
-from objxfer.files.entries import Action
+from objxfer.files.entries import Action, Kind
+from objxfer.transfer.progress import Tally
 
 _KEPT: Final = 100
 """How many entries out of the ordinary a report names."""
@@ -75,7 +76,7 @@ class Report:
     bytes_on_wire: int = 0
     """Chunks both ways."""
     furthest: int = 0
-    """How many bytes of contents the furthest attempt came to, unchanged ones included."""
+    """How far the furthest attempt came: bytes of contents and files, unchanged ones included."""
     seconds: float = 0.0
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     """How many of which outcome."""
@@ -84,8 +85,10 @@ class Report:
     """Stored under another name, because the one they have was taken."""
     codes: dict[ExitCode, int] = field(default_factory=dict)
     """How many entries made the command end with which code."""
+    resumable: bool = False
+    """Another attempt may follow: it is remembered, in eight bytes each, what was told of."""
     _told: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
-    """The paths it tells of, as hashes."""
+    """The paths it tells of, and those with their problems, as hashes."""
     _before: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
     """Those of the attempts before, in order."""
 
@@ -107,15 +110,15 @@ class Report:
         """Take account of one more entry; a folder ``counts`` only where it is a problem.
 
         Returns:
-            Whether an attempt before this one has not told of it.
+            Whether it is news: an attempt before this one has not told of it, or not of what
+            is wrong with it.
         """
-        told = hash(entry.path)
-        if self._before:
-            at = bisect_left(self._before, told)
-            if at < len(self._before) and self._before[at] == told:
-                return False
+        told = hash((entry.path, entry.code)) if entry.code else hash(entry.path)
+        if self._was_told(told):
+            return False
         if counts or entry.code:
-            self._told.append(told)
+            if self.resumable:
+                self._told += array("q", {told, hash(entry.path)})
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if entry.outcome in CARRIED:
@@ -129,6 +132,34 @@ class Report:
         if renamed and len(self.kept_both) < _KEPT:
             self.kept_both.append(entry)
         return True
+
+    def _was_told(self, told: int) -> bool:
+        at = bisect_left(self._before, told)
+        return at < len(self._before) and self._before[at] == told
+
+
+class Account:
+    """Where it is told what becomes of the entries of one delivery.
+
+    Args:
+        report: takes account of all.
+        tally: counts along.
+        on_entry: told of each, but for folders that are as they should be.
+    """
+
+    def __init__(self, report: Report, tally: Tally, on_entry: OnEntry | None) -> None:
+        self.report = report
+        self.tally = tally
+        self._on_entry = on_entry
+
+    def tell(self, entry: EntryReport, kind: Kind) -> None:
+        """Tell of one entry."""
+        counts = kind is not Kind.FOLDER
+        new = self.report.add(entry, counts=counts)
+        if counts:
+            self.tally.files_done += 1
+        if new and self._on_entry is not None and (counts or entry.code):
+            self._on_entry(entry)
 
 
 OUTCOMES: Final = {

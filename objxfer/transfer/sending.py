@@ -33,7 +33,7 @@ from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Offer, P
 from objxfer.transfer.contents import Contents
 from objxfer.transfer.ledger import Ledger, Owed
 from objxfer.transfer.progress import Tally
-from objxfer.transfer.report import OnEntry, Report
+from objxfer.transfer.report import Account, OnEntry, Report
 from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 
 SMALL: Final = 256 * KIB
@@ -182,7 +182,7 @@ class _Sender:
         self._read = read
         self._open = open_source
         delivery.report.begin(tops)
-        self._ledger = Ledger(delivery.report, delivery.tally, delivery.on_entry)
+        self._ledger = Ledger(Account(delivery.report, delivery.tally, delivery.on_entry))
         self._put_back: Found | None = None
         self._scanned = False
         self._files = self._bytes = 0
@@ -194,7 +194,7 @@ class _Sender:
 
     def send(self, total_files: int, total_bytes: int) -> Steps[Report]:
         """Send everything, from the offer to the last receipt."""
-        begun, report, delivery = self._port.now, self._ledger.report, self._delivery
+        begun, report, delivery = self._port.now, self._delivery.report, self._delivery
         totals = (total_files, total_bytes)
         offer = Offer(report.tops, delivery.folder, delivery.if_exists, *totals)
         try:

@@ -17,7 +17,6 @@ import objxfer
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.serving import Server, Watcher, serve
 from objxfer.errors import (
-    AuthenticationError,
     ConnectionClosed,
     ConnectionLost,
     ExitCode,
@@ -25,6 +24,7 @@ from objxfer.errors import (
     ObjxferError,
     RefusedByPeer,
     UnsafePath,
+    WrongKey,
 )
 from objxfer.transfer.progress import Progress, Tally
 from objxfer.transfer.report import EntryReport, Report
@@ -162,9 +162,9 @@ def test_who_is_refused_and_who_fails(inbox: Path, tmp_path: Path) -> None:
         kind, peer, error = watcher.next()
         assert (kind, peer) == ("refused", "127.0.0.1")
         assert issubclass(error, ObjxferError)
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(WrongKey):
             objxfer.connect(server.url, key=OTHER_KEY)
-        assert watcher.next() == ("refused", "127.0.0.1", AuthenticationError)
+        assert watcher.next() == ("refused", "127.0.0.1", WrongKey)
         cut = objxfer.connect(server.url, key=KEY)
         assert watcher.next()[0] == "connected"
         cut.abandon()

@@ -44,7 +44,7 @@ class Attempts:
         self.inbox = folder / "in"
         self.inbox.mkdir()
         self.rng = random.Random(seed)
-        self.sent, self.received = Report(), Report()
+        self.sent, self.received = Report(resumable=True), Report(resumable=True)
         self.told: list[EntryReport] = []
         self.errors: Sequence[BaseException] = ()
         self.wire = 0

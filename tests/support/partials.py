@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 from objxfer.files.partials import KEEP, Partials
 from objxfer.files.root import Root
 from objxfer.limits import Limits
@@ -13,3 +16,15 @@ def partials(
     root: Root, *, owner: bytes = OWNER, folder: bytes = b"", keep: float = KEEP
 ) -> Partials:
     return Partials(root, owner=owner, folder=folder, keep=keep, limits=Limits())
+
+
+def wait_for_partial(inbox: Path, size: int) -> None:
+    """Wait until so much of a file lies in a folder that may go on another time.
+
+    The file must be smaller than those that have their space reserved.
+    """
+    while True:
+        for path in inbox.glob(".objxfer-*"):
+            with suppress(FileNotFoundError):  # it was there to try something out
+                if path.stat().st_size >= size:
+                    return

@@ -60,14 +60,16 @@ def flipping(at: int, bit: int = 0) -> Forge:
     return forge
 
 
-def cutting(at: int) -> Forge:
-    """Cut the connection behind so many bytes; those that come later are left alone."""
-    left = at
+def cutting(at: int, *later: int) -> Forge:
+    """Cut the connection behind so many bytes, the ones after it likewise, and no more."""
+    ats = [at, *later]
+    left = ats.pop(0)
 
     def forge(data: bytes) -> bytes:
         nonlocal left
         last, left = left, left - len(data)
         if last >= 0 > left:
+            left = ats.pop(0) if ats else left
             raise Cut(data[:last])
         return data
 

@@ -11,10 +11,20 @@ from objxfer.blocking.places import place
 from objxfer.errors import ConnectionLost, PeerError
 from objxfer.files.entries import Entry, IfExists, Kind
 from objxfer.files.partials import KEEP
-from objxfer.limits import KIB, Limits
+from objxfer.limits import KIB, MIB, Limits
 from objxfer.protocol.messages import Done, Message
 from objxfer.protocol.session import data
-from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Offer, Pack, Packed
+from objxfer.protocol.trees import (
+    Entries,
+    Fate,
+    File,
+    FileEnd,
+    Nodes,
+    Offer,
+    Pack,
+    Packed,
+    Patch,
+)
 from support.partials import OWNER
 from support.simulator import Script, Simulator
 
@@ -75,6 +85,16 @@ def said(messages: Iterable[Message], into: Path) -> BaseException:
             "not as long as its end says",
         ),
         ([File(9, 1, 0o600)], "not wanted"),
+        ([Entries([file(b"t", 5 * MIB)]), File(5 * MIB, 1, 0o600, 1)], "held than was said"),
+        (
+            [Entries([file(b"t", 5 * MIB)]), File(5 * MIB, 1, 0o600, 2**32 - 1)],
+            "held than was said",
+        ),
+        (
+            [Entries([file(b"t", 9)]), File(9, 1, 0o600), Nodes([bytes(32)] * 2000)],
+            "more nodes to compare",
+        ),
+        ([Entries([file(b"t", 9)]), File(9, 1, 0o600), Patch(0), data(b"x")], "that is not bad"),
         (
             [Entries([file(b"t", 9)]), Pack([Packed(Fate.READ, 9, 1, 0o600)]), data(bytes(8))],
             "not as long as announced",

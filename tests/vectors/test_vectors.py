@@ -16,6 +16,7 @@ from objxfer.errors import (
     ObjxferError,
     PeerError,
     ProtocolMismatch,
+    WrongKey,
 )
 from objxfer.files.entries import Entry, Receipt, Verdict
 from objxfer.limits import Limits
@@ -35,6 +36,7 @@ KEY: Final = Key.from_bytes(bytes(range(1, 33)))
 FAILURES: Final[dict[type[ObjxferError], str]] = {
     ProtocolMismatch: "mismatch",
     AuthenticationError: "authentication",
+    WrongKey: "authentication",
     IntegrityError: "integrity",
     PeerError: "peer-error",
     ConnectionLost: "lost",
