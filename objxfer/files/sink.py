@@ -101,7 +101,7 @@ class Sink:
 
     def forgo(self, entry: Entry) -> None:
         """Hear that a file judged as wanted will not come after all."""
-        self._judge.settle(entry.path)
+        self._judge.forgo(entry)
 
     def open(self, entry: Entry, held: int = 0) -> Part:
         """Begin a file or stream that arrives piece by piece, or go on with it.
@@ -113,11 +113,10 @@ class Sink:
         Returns:
             Where it goes; if it could not be begun, its ``failure`` is set.
         """
-        self._judge.settle(entry.path)
         part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
-            path = self._judge.path(entry)
+            path = self._judge.settle(entry)
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
             part.begin(path, self._temporaries, journal, held=held)
         except (OSError, UnsafePath) as error:
@@ -211,9 +210,8 @@ class Sink:
 
     def _write(self, file: Arrived) -> Small:
         small = Small(file.entry, self._root)
-        self._judge.settle(file.entry.path)
         try:
-            path = self._judge.path(file.entry)
+            path = self._judge.settle(file.entry)
         except UnsafePath as error:
             small.fail(failed(error))
         else:
