@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeVar
 
-from objxfer.blocking.counting import count
+from objxfer.blocking.counting import counted
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Course, Inbox
 from objxfer.blocking.pump import Pump
@@ -255,6 +255,7 @@ class Connection:
             report,
         )
         steps: Callable[[Port], Steps[Report]]
+        counting: AbstractContextManager[None] = nullcontext()
         if not isinstance(paths, str | os.PathLike | Sequence):
             if not name:
                 raise ValueError("a stream needs a name=…")
@@ -270,9 +271,9 @@ class Connection:
                 checksum=checksum,
             )
             if progress is not None:
-                count(tally, sources, copy_links=copy_links)
+                counting = counted(tally, sources, copy_links=copy_links)
         session = self._exchange.session
-        with shown(progress, tally), self._pump.lock:
+        with shown(progress, tally), counting, self._pump.lock:
             before = session.bytes_in + session.bytes_out
             try:
                 return self._perform(steps, silence)

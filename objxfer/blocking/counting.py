@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from objxfer.errors import ObjxferError
 from objxfer.files import scan
 from objxfer.security.keyfiles import StrPath
 from objxfer.transfer.progress import Tally
 
+_WHILE: Final = 1.0
+"""Seconds after which somebody may want to know how long it takes."""
 
-def count(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> None:
-    """Begin to count files and bytes, in a thread of its own; ``tally`` gets the totals.
 
-    What cannot be counted is left to the delivery to complain about.
+@contextmanager
+def counted(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> Iterator[None]:
+    """Count files and bytes if the ``with`` block takes a while; ``tally`` gets the totals.
+
+    It is done in a thread of its own. What cannot be counted is left to the delivery to
+    complain about.
     """
+    over = threading.Event()
 
     def walk() -> None:
+        if over.wait(_WHILE):
+            return
         with contextlib.suppress(ObjxferError, OSError):
             files, size = scan.totals(scan.tops(paths, []), copy_links=copy_links)
             tally.files_total, tally.bytes_total = files, size
 
     threading.Thread(target=walk, name="objxfer-count", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -127,10 +127,9 @@ def node_digests(contents: Buffer) -> Iterator[bytes]:
 
 def file_digest(contents: Buffer) -> bytes:
     """Return the 32 bytes that name a file whose whole contents are in memory."""
-    digest = FileDigest()
-    for node in node_digests(contents):
-        digest.add(node)
-    return digest.value(len(contents))
+    level = _FILE_LEVEL.copy()
+    level.update(b"".join((*node_digests(contents), len(contents).to_bytes(8, "big"))))
+    return level.digest()
 
 
 def written(digest: bytes) -> str:

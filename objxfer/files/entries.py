@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from objxfer.errors import ExitCode
 
@@ -16,8 +16,7 @@ class Kind(IntEnum):
     FOLDER = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a tree with its metadata, as it was when it was scanned."""
 
     path: bytes
@@ -68,8 +67,7 @@ class Answer(IntEnum):
     """Wanted, and its beginning lies there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the receiver wants done with an announced entry."""
 
     answer: Answer
@@ -92,8 +90,7 @@ class Action(IntEnum):
     FAILED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The receiver's statement on one wanted entry."""
 
     action: Action

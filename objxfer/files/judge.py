@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, FileFailed, UnsafePath
 from objxfer.files.digest import NODE
@@ -38,6 +38,14 @@ def look(folder: Folder, name: bytes) -> os.stat_result | None:
         return None
 
 
+class _Promise(NamedTuple):
+    """That a wanted file may come."""
+
+    path: SafePath
+    size: int
+    """Bytes of the disk that are kept for it."""
+
+
 class Judge:
     """The receiver's policy for one delivery. Not for use by two threads at once."""
 
@@ -58,7 +66,7 @@ class Judge:
         self._partials = partials
         self._tops = frozenset(tops)
         self._limits = limits
-        self._promised: dict[bytes, int] = {}
+        self._promised: dict[bytes, _Promise] = {}
         allowed = asked is None or asked <= if_exists
         self._policy = (if_exists if asked is None else asked) if allowed else IfExists.FAIL
         self._refusal = (
@@ -107,10 +115,12 @@ class Judge:
                 if verdict is _WANTED and resumable(entry):
                     held = self._held(entry, path)
             except UnsafePath as error:
-                verdict = refused(str(error))
+                verdicts.append(refused(str(error)))
+                continue
             except OSError as error:
                 reason = f"{shown(entry.path)}: {why(error)}"
-                verdict = refused(reason, ExitCode.FAILED)
+                verdicts.append(refused(reason, ExitCode.FAILED))
+                continue
             if verdict is _WANTED and entry.size:
                 if room is None:
                     room = self._room()
@@ -119,7 +129,7 @@ class Judge:
                     verdict = _NO_SPACE
                 else:
                     room -= size
-                    self._promised[entry.path] = size
+                    self._promised[entry.path] = _Promise(path, size)
                     if held.nodes:
                         verdict = Verdict(Answer.PARTIAL, held=held.nodes)
             elif verdict.answer is Answer.UNCHANGED:
@@ -137,9 +147,18 @@ class Judge:
                 return refused(f"{shown(entry.path)}: {why(error)}", ExitCode.FAILED)
         return verdict
 
-    def settle(self, path: bytes) -> None:
-        """Give back the space that was promised to an entry judged as wanted."""
-        self._promised.pop(path, None)
+    def settle(self, entry: Entry) -> SafePath:
+        """Give back the space that was promised to a wanted file, and return where it goes.
+
+        Raises:
+            UnsafePath: nowhere.
+        """
+        promise = self._promised.pop(entry.path, None)
+        return self.path(entry) if promise is None else promise.path
+
+    def forgo(self, entry: Entry) -> None:
+        """Give back the space that was promised to a wanted file."""
+        self._promised.pop(entry.path, None)
 
     def _room(self) -> int:
         """Return how many bytes may still be promised."""
@@ -150,7 +169,7 @@ class Judge:
         if not disk.f_blocks:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)
-        return disk.f_bavail * disk.f_frsize - reserve - sum(self._promised.values())
+        return disk.f_bavail * disk.f_frsize - reserve - sum(promise.size for promise in self._promised.values())
 
     def _held(self, entry: Entry, path: SafePath) -> Held:
         """Return what seems to lie there of a file from a time before."""

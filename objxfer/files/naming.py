@@ -11,9 +11,12 @@ from objxfer.errors import ExitCode, UnsafePath
 from objxfer.files.entries import Action, Entry, Receipt, clamped, why
 from objxfer.files.judge import look
 from objxfer.files.paths import SafePath
-from objxfer.files.root import Folder
+from objxfer.files.root import Folder, Root, can_flush
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+)
 
 
 class Nameable(Protocol):
@@ -58,6 +61,110 @@ def failed(error: OSError | UnsafePath) -> Receipt:
         return Receipt(Action.FAILED, code=ExitCode.REFUSED, reason=str(error))
     code = ExitCode.PEER_NO_SPACE if error.errno in _FULL else ExitCode.FAILED
     return Receipt(Action.FAILED, code=code, reason=why(error))
+
+
+class Unnamed:
+    """A file under a temporary name of ours, in the folder where it will lie.
+
+    Attributes:
+        failure: the receipt the file will get, as soon as it is known to have failed.
+    """
+
+    __slots__ = (
+        "_fd",
+        "_held",
+        "_root",
+        "_temp",
+        "digest",
+        "durable",
+        "entry",
+        "failure",
+        "folder",
+        "path",
+        "size",
+    )
+
+    path: SafePath
+    folder: Folder
+
+    def __init__(self, entry: Entry, root: Root) -> None:
+        self.entry = entry
+        self.failure: Receipt | None = None
+        self.size = 0
+        self.digest = b""
+        self.durable = True
+        self._root = root
+        self._held = False
+        self._temp = b""
+        self._fd = -1
+
+    def _enter(self, path: SafePath) -> None:
+        """Hold the folder that the path lies in, which is made where it is missing."""
+        self.path = path
+        self.folder = self._root.parent(path, create=True)
+        self._root.hold(self.folder)
+        self._held = True
+
+    def flush(self) -> None:
+        """Bring the contents to the disk and let go of the descriptor."""
+        fd, self._fd = self._fd, -1
+        try:
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                # Never tried again: a second one may succeed though the first lost what was there.
+                if can_flush(error):
+                    raise
+                self.durable = False
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self.fail(failed(error))
+
+    def create(self, name: bytes) -> None:
+        """See ``Nameable``."""
+        folder = self.folder.fd
+        try:
+            os.link(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            from objxfer.files.exclusive import rename_new
+
+            rename_new(self._temp, name, folder)
+            self._temp = b""
+
+    def replace(self, name: bytes) -> None:
+        """See ``Nameable``."""
+        folder = self.folder.fd
+        os.rename(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+        self._temp = b""
+
+    def fail(self, receipt: Receipt) -> None:
+        """Remove what was written, and keep the reason for the receipt."""
+        self.failure = receipt
+        self._release()
+
+    def discard(self) -> None:
+        """Let go of all that is held, and of what has no name of its own. May be called again."""
+        self._release()
+
+    def _release(self) -> None:
+        self._drop()
+        if self._held:
+            self._held = False
+            self._root.release(self.folder)
+
+    def _drop(self) -> None:
+        """Close what is written, and remove it if it has only its temporary name."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
+                os.close(self._fd)
+            self._fd = -1
+        if self._temp:
+            with contextlib.suppress(OSError):  # it lies in nobody's way
+                os.unlink(self._temp, dir_fd=self.folder.fd)
+            self._temp = b""
 
 
 class Link:

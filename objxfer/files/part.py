@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, Buffer, FileDigest, NodeList, node_digest
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped
-from objxfer.files.naming import failed
+from objxfer.files.naming import Unnamed, failed
 from objxfer.files.partials import Journal, is_partial
 from objxfer.files.paths import SafePath
-from objxfer.files.root import Folder, Root, can_flush
+from objxfer.files.root import Root
 from objxfer.files.temporaries import Temporaries
 from objxfer.limits import MIB
 
 _RESERVED_FROM: Final = 8 * MIB
-_LARGEST: Final = 2**63 - 1  # what the system takes as a size, and then refuses
+_STEP: Final = 32 * MIB
 _OPEN: Final = (
     os.O_RDWR
     | getattr(os, "O_NOFOLLOW", 0)
@@ -29,12 +27,9 @@ _OPEN: Final = (
     | getattr(os, "O_NONBLOCK", 0)
 )
 _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_NO_LINKS: Final = frozenset(
-    {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-)
 
 
-class Part:
+class Part(Unnamed):
     """A file on its way in, made by ``Sink.open`` and owned by the sink.
 
     No method raises an error of the disk: the first one is kept, all that comes later is
@@ -42,7 +37,6 @@ class Part:
 
     Attributes:
         announced: the entry, as ``Sink.open`` got it.
-        failure: the receipt the file will get, as soon as it is known to have failed.
         surrendered: a newer connection of the same peer goes on with it.
         finished: ``finish`` was called; it waits for its receipt.
         ended: it has its receipt, or was discarded.
@@ -52,48 +46,28 @@ class Part:
     """Writing is short work: it goes to the page cache."""
 
     __slots__ = (
-        "_fd",
-        "_held",
         "_journal",
         "_list",
         "_lock",
         "_nodes",
         "_reserved",
         "_resumed",
-        "_root",
-        "_temp",
         "_umask",
         "announced",
-        "digest",
-        "durable",
         "ended",
-        "entry",
-        "failure",
         "finished",
-        "folder",
-        "path",
-        "size",
         "surrendered",
     )
 
-    path: SafePath
-    folder: Folder
-
     def __init__(self, entry: Entry, root: Root, umask: int) -> None:
-        self.announced = self.entry = entry
-        self.failure: Receipt | None = None
+        super().__init__(entry, root)
+        self.announced = entry
         self.surrendered = self.finished = self.ended = False
-        self.size = 0
-        self.digest = b""
-        self.durable = True
         self._nodes = FileDigest()
         self._list: NodeList | None = None
         self._umask = umask
-        self._root = root
-        self._held = self._resumed = False
+        self._resumed = False
         self._reserved = 0
-        self._temp = b""
-        self._fd = -1
         self._journal: Journal | None = None
         self._lock = threading.Lock()
 
@@ -138,13 +112,7 @@ class Part:
                 flags = _OPEN | os.O_CREAT | os.O_EXCL
                 self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
             self._temp = temp
-            self._reserve()
-
-    def _enter(self, path: SafePath) -> None:
-        self.path = path
-        self.folder = self._root.parent(path, create=True)
-        self._root.hold(self.folder)
-        self._held = True
+            self._reserve(held * NODE)
 
     def _reopen(self, temp: bytes) -> int:
         """Open a partial file, if there is one that nothing else shares; -1 if not."""
@@ -169,15 +137,22 @@ class Part:
             return error.errno == errno.ENOENT
         return True
 
-    def _reserve(self) -> None:
+    def _reserve(self, at: int) -> None:
+        """Reserve what comes from ``at`` on, a step of it: for all the sender would have to wait.
+
+        Raises:
+            OSError: there is no space for it.
+        """
         size = self.entry.size
-        if _RESERVED_FROM <= size < UNKNOWN_SIZE and hasattr(os, "posix_fallocate"):
+        end = min(at + _STEP, size)
+        if _RESERVED_FROM <= size < UNKNOWN_SIZE and at < end and hasattr(os, "posix_fallocate"):
+            self._reserved = end
             try:
-                os.posix_fallocate(self._fd, 0, min(size, _LARGEST))
+                os.posix_fallocate(self._fd, at, end - at)
             except OSError as error:
                 if error.errno not in _UNKNOWN:
                     raise
-            self._reserved = size
+                self._reserved = size
 
     def put(self, index: int, data: Buffer, node: bytes) -> None:
         """Write one node of contents.
@@ -192,6 +167,8 @@ class Part:
                 return
             at = index * NODE
             try:
+                if at >= self._reserved > 0:
+                    self._reserve(at)
                 done = os.pwrite(self._fd, data, at)
                 while done < len(data):
                     done += os.pwrite(self._fd, memoryview(data)[done:], at + done)
@@ -249,11 +226,11 @@ class Part:
             if (size, mtime_ns) != (announced.size, announced.mtime_ns) and (
                 announced.size != UNKNOWN_SIZE
             ):
-                self.entry = replace(announced, size=size, mtime_ns=mtime_ns)
+                self.entry = announced._replace(size=size, mtime_ns=mtime_ns)
             try:
                 self.digest = (self._list or self._nodes).value(size)
                 if announced.digest:
-                    self.entry = replace(self.entry, digest=self.digest)  # as it came
+                    self.entry = self.entry._replace(digest=self.digest)  # as it came
                 if self._reserved > size or self._journal is not None:
                     os.ftruncate(self._fd, size)
                 if self._root.quirks.modes:
@@ -261,41 +238,6 @@ class Part:
                 os.utime(self._fd, ns=(clamped(mtime_ns), clamped(mtime_ns)))
             except OSError as error:
                 self._fail(failed(error), keep=True)
-
-    def flush(self) -> None:
-        """Bring the contents to the disk and let go of the descriptor."""
-        fd, self._fd = self._fd, -1
-        try:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                # Never tried again: a second one may succeed though the first lost what was there.
-                if can_flush(error):
-                    raise
-                self.durable = False
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self.fail(failed(error))
-
-    def create(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        folder = self.folder.fd
-        try:
-            os.link(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            from objxfer.files.exclusive import rename_new
-
-            rename_new(self._temp, name, folder)
-            self._temp = b""
-
-    def replace(self, name: bytes) -> None:
-        """See ``Nameable``."""
-        folder = self.folder.fd
-        os.rename(self._temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        self._temp = b""
 
     def fail(self, receipt: Receipt, *, keep: bool = False) -> None:
         """Let go of the file; the receipt says why.
@@ -339,21 +281,14 @@ class Part:
 
     def _release(self, *, keep: bool = False) -> None:
         self._let_go(keep=keep)
-        if self._held:
-            self._held = False
-            self._root.release(self.folder)
+        super()._release()
 
     def _let_go(self, *, keep: bool) -> None:
         """Close what is written, and remove it where it is not kept."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):  # what it says of the contents does not matter now
-                os.close(self._fd)
-            self._fd = -1
         keep = keep and self._journal is not None and (self._resumed or self.size > 0)
-        if self._temp and not keep:
-            with contextlib.suppress(OSError):  # it lies in nobody's way
-                os.unlink(self._temp, dir_fd=self.folder.fd)
-        self._temp = b""
+        if keep:
+            self._temp = b""
+        self._drop()
         if self._journal is not None:
             journal, self._journal = self._journal, None
             if keep:

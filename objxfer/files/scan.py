@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from os import PathLike, fsencode
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from objxfer.errors import ExitCode, FileFailed, ObjxferError
 from objxfer.files.entries import Entry, Kind, clamped, why
@@ -42,8 +42,7 @@ class Top:
     """Where it lies here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An entry, and where it lies here."""
 
     entry: Entry

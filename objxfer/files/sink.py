@@ -11,18 +11,18 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import UnsafePath
-from objxfer.files.digest import NODE, Buffer, node_digests
+from objxfer.files.digest import Buffer
 from objxfer.files.entries import Action, Answer, Entry, IfExists, Receipt, Verdict, clamped
 from objxfer.files.judge import Judge, numbered
-from objxfer.files.naming import Link, Nameable, create, failed
+from objxfer.files.naming import Link, Nameable, Unnamed, create, failed
 from objxfer.files.part import Part
 from objxfer.files.partials import Partials, resumable
 from objxfer.files.paths import safe_target
 from objxfer.files.root import Folder, Root, can_flush
+from objxfer.files.small import Small
 from objxfer.limits import Limits
 
 GROUP: Final = 200
@@ -30,8 +30,7 @@ GROUP: Final = 200
 _MOVED: Final = "its folder was moved or replaced meanwhile"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A file whose whole contents are in memory."""
 
     entry: Entry
@@ -102,7 +101,7 @@ class Sink:
 
     def forgo(self, entry: Entry) -> None:
         """Hear that a file judged as wanted will not come after all."""
-        self._judge.settle(entry.path)
+        self._judge.forgo(entry)
 
     def open(self, entry: Entry, held: int = 0) -> Part:
         """Begin a file or stream that arrives piece by piece, or go on with it.
@@ -114,11 +113,10 @@ class Sink:
         Returns:
             Where it goes; if it could not be begun, its ``failure`` is set.
         """
-        self._judge.settle(entry.path)
         part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
-            path = self._judge.path(entry)
+            path = self._judge.settle(entry)
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
             part.begin(path, self._temporaries, journal, held=held)
         except (OSError, UnsafePath) as error:
@@ -132,21 +130,16 @@ class Sink:
         """
         parts = [part for part in self._parts if part.finished and not part.ended]
         entries = [part.announced for part in parts]
-        return list(zip(entries, self._publish(parts), strict=True))
+        receipts = self._named(parts, entries)
+        self._parts = [part for part in self._parts if not part.ended]
+        return list(zip(entries, receipts, strict=True))
 
     def pack(self, files: Sequence[Arrived]) -> list[Receipt]:
         """Write, flush and name many small files; return what became of each, in order."""
         receipts: list[Receipt] = []
         for start in range(0, len(files), GROUP):
-            parts = []
-            for file in files[start : start + GROUP]:
-                part = self.open(file.entry)
-                for index, node in enumerate(node_digests(file.contents)):
-                    at = index * NODE
-                    part.put(index, memoryview(file.contents)[at : at + NODE], node)
-                part.finish(file.entry.size, file.entry.mtime_ns, file.entry.mode)
-                parts.append(part)
-            receipts += self._publish(parts)
+            smalls = [self._write(file) for file in files[start : start + GROUP]]
+            receipts += self._named(smalls, [small.entry for small in smalls])
         return receipts
 
     def links(self, entries: Sequence[Entry]) -> list[Receipt]:
@@ -215,26 +208,35 @@ class Sink:
         os.utime(folder.fd, ns=(time, time))
         return Receipt(Action.RECEIVED, durable=True)
 
-    def _publish(self, parts: Sequence[Part]) -> list[Receipt]:
-        """Take a group of finished parts from their temporary names to their receipts."""
-        for part in parts:
-            if not part.failure:
-                part.flush()
-        moved = self._root.moved({part.folder for part in parts if not part.failure})
-        receipts = [part.failure or self._name(part, moved) for part in parts]
-        for part in parts:
-            part.discard()
-        self._parts = [part for part in self._parts if not part.ended]
-        if not self._parts:
-            self._temporaries.settle()
-        return self._flushed(receipts, [part.announced for part in parts])
-
-    def _name(self, part: Part, moved: set[Folder]) -> Receipt:
+    def _write(self, file: Arrived) -> Small:
+        small = Small(file.entry, self._root)
         try:
-            if part.folder in moved:
+            path = self._judge.settle(file.entry)
+        except UnsafePath as error:
+            small.fail(failed(error))
+        else:
+            small.write(path, file.contents, self._umask, self._temporaries)
+        return small
+
+    def _named(self, files: Sequence[Unnamed], entries: Sequence[Entry]) -> list[Receipt]:
+        """Take a group of files from their temporary names to their receipts."""
+        for file in files:
+            if not file.failure:
+                file.flush()
+        moved = self._root.moved({file.folder for file in files if not file.failure})
+        receipts = [file.failure or self._name(file, moved) for file in files]
+        for file in files:
+            file.discard()
+        if all(part.ended for part in self._parts):
+            self._temporaries.settle()
+        return self._flushed(receipts, entries)
+
+    def _name(self, file: Unnamed, moved: set[Folder]) -> Receipt:
+        try:
+            if file.folder in moved:
                 raise UnsafePath(_MOVED)
-            receipt = self._place(part)
-            self._root.touch_chain(part.folder)
+            receipt = self._place(file)
+            self._root.touch_chain(file.folder)
         except (OSError, UnsafePath) as error:
             return failed(error)
         return receipt
@@ -280,7 +282,7 @@ class Sink:
         error = self._root.unflushed(entry.path)
         if error is None or not receipt.durable:
             return receipt
-        return failed(error) if can_flush(error) else replace(receipt, durable=False)
+        return failed(error) if can_flush(error) else receipt._replace(durable=False)
 
 
 def _umask() -> int:

@@ -12,9 +12,8 @@ import io
 import os
 import stat
 import time
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from objxfer.errors import ExitCode, FileFailed
 from objxfer.files.digest import NODE, FileDigest, node_digest
@@ -79,8 +78,7 @@ def _moved(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SmallFile:
+class SmallFile(NamedTuple):
     """A file that was read in one go."""
 
     contents: bytes

@@ -14,6 +14,7 @@ TEXT_LIMIT: Final = 1024
 PATH_LIMIT: Final = 4096
 """Bytes of a path on the wire; ``Limits.path`` can only be lower."""
 
+_EXIT_CODES = {int(code): code for code in ExitCode}
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
@@ -96,10 +97,7 @@ def clip(text: str) -> bytes:
 
 def exit_code(number: int) -> ExitCode:
     """Return the exit code that a peer named; one that is not known is a plain failure."""
-    try:
-        return ExitCode(number)
-    except ValueError:
-        return ExitCode.FAILED
+    return _EXIT_CODES.get(number, ExitCode.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

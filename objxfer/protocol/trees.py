@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from objxfer.errors import PeerError
 from objxfer.files.digest import SIZE
@@ -124,8 +124,7 @@ class Fate(IntEnum):
     """It vanished or could not be read: there will be no receipt for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """A small file of a pack, as it was when it was read."""
 
     fate: Fate

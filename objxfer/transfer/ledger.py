@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, FileFailed, PeerError
@@ -13,8 +12,7 @@ from objxfer.files.scan import Found, LeftOut
 from objxfer.transfer.report import OUTCOMES, Account, EntryReport, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """An entry whose receipt is to come, and what was read of it."""
 
     entry: Entry

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from objxfer.errors import ExitCode, worst
 from objxfer.files.entries import Action, Kind
@@ -33,8 +33,7 @@ CARRIED: Final = (Outcome.SENT, Outcome.RECEIVED, Outcome.REPLACED, Outcome.RESU
 """Outcomes of what was carried, all of it or the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryReport:
+class EntryReport(NamedTuple):
     """What became of one file or link, or of a folder where it is worth a word."""
 
     path: bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO, Final
 
@@ -119,7 +119,7 @@ def send_tree(
                 digest, now = source.digest(), source
         except FileFailed:
             return one  # it is told what became of it when it is sent
-        entry = replace(one.entry, size=now.size, mtime_ns=now.mtime_ns, digest=digest)
+        entry = one.entry._replace(size=now.size, mtime_ns=now.mtime_ns, digest=digest)
         return Found(entry, one.location)
 
     absent: list[LeftOut] = []
@@ -185,6 +185,7 @@ class _Sender:
         self._ledger = Ledger(Account(delivery.report, delivery.tally, delivery.on_entry))
         self._put_back: Found | None = None
         self._scanned = False
+        self._files = self._bytes = 0
         self._kind = Kind.FILE
         self._batch = _BATCH
         self._flushed = False
@@ -248,6 +249,15 @@ class _Sender:
         if found:
             yield from send(Entries([one.entry for one in found]))
             self._ledger.announced.extend(found)
+            self._count(found)
+
+    def _count(self, found: Sequence[Found]) -> None:
+        """Tell how much there is, once all files were found."""
+        for one in found:
+            self._files += one.entry.kind is Kind.FILE
+            self._bytes += one.entry.size
+        if (self._scanned or self._put_back is not None) and self._bytes < UNKNOWN:
+            self._tally.files_total, self._tally.bytes_total = self._files, self._bytes
 
     def _next_batch(self) -> tuple[list[Found], list[LeftOut]]:
         """Scan on: entries of one kind, as many as go into one message."""

@@ -516,8 +516,8 @@ class TestFailures:
 
     @pytest.mark.parametrize("size", [2**63 - 1, 2**63, 2**64 - 2])
     def test_a_size_that_no_file_can_have_fails_that_file(self, sink: Sink, size: int) -> None:
-        part = sink.open(Entry(b"top/large", Kind.FILE, size))
-        assert part.failure is not None
+        (verdict,) = sink.judge([Entry(b"top/large", Kind.FILE, size)])
+        assert verdict.code is ExitCode.PEER_NO_SPACE
         assert sink.pack([file(b"top/small")])[0].action is Action.RECEIVED
 
     def test_writes_may_be_short(

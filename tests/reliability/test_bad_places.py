@@ -21,7 +21,7 @@ from support.tracing import DISK, Tracer, needs_strace
 OLD: Final = b"the good old one"
 SMALL: Final = contents(1, 3000)
 LARGE: Final = contents(2, 9 << 20)
-"""So much is reserved before any of it comes."""
+"""For so much space is reserved."""
 REPLACED: Final = Scene(
     {"t/a": SMALL, "t/b/large": LARGE, "t/z": SMALL},
     before={"t/a": OLD, "t/b/large": OLD, "t/z": OLD},

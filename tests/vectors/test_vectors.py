@@ -18,11 +18,13 @@ from objxfer.errors import (
     ProtocolMismatch,
     WrongKey,
 )
+from objxfer.files.entries import Entry, Receipt, Verdict
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import HEADER, OPENING, Type, unpack_header
 from objxfer.protocol.handshake import Handshake, Hello, Mode, Role
 from objxfer.protocol.messages import READERS, Abort, Object, Objects, Opening
 from objxfer.protocol.session import Session
+from objxfer.protocol.trees import Packed
 from objxfer.security.keys import Key
 from objxfer.security.sealing import TAG_SIZE
 from support.pair import byte_by_byte, feed, own_memory, whole, written
@@ -62,7 +64,7 @@ class Vector:
 
 def shown(value: object) -> Any:
     """What a message holds, as JSON has it."""
-    if isinstance(value, Object):
+    if isinstance(value, Object | Entry | Packed | Receipt | Verdict):
         return {name: shown(field) for name, field in value._asdict().items()}
     if isinstance(value, Objects):
         return {"objects": [shown(one) for one in value.objects]}
