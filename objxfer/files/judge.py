@@ -95,8 +95,8 @@ class Judge:
             self._root.takes(path)
         return path
 
-    def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """See ``Sink.judge``."""
+    def judge(self, entries: Sequence[Entry], owed: int = 0) -> list[Verdict]:
+        """See ``Sink.judge``; ``owed`` is what files on their way have yet to get of the disk."""
         folded = self._root.quirks.folded
         missing: set[tuple[bytes, ...]] = set()
         announced: set[bytes] = set()
@@ -123,7 +123,7 @@ class Judge:
                 continue
             if verdict is _WANTED and entry.size:
                 if room is None:
-                    room = self._room()
+                    room = self._room() - owed
                 size = 0 if entry.size == UNKNOWN_SIZE else max(0, entry.size - held.allocated)
                 if size > max(room, 0):
                     verdict = _NO_SPACE
@@ -169,7 +169,8 @@ class Judge:
         if not disk.f_blocks:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)
-        return disk.f_bavail * disk.f_frsize - reserve - sum(promise.size for promise in self._promised.values())
+        promised = sum(promise.size for promise in self._promised.values())
+        return disk.f_bavail * disk.f_frsize - reserve - promised
 
     def _held(self, entry: Entry, path: SafePath) -> Held:
         """Return what seems to lie there of a file from a time before."""

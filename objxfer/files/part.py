@@ -154,6 +154,14 @@ class Part(Unnamed):
                     raise
                 self._reserved = size
 
+    @property
+    def owed(self) -> int:
+        """How many bytes of the disk it has yet to get."""
+        size = self.entry.size
+        if self.failure or self.finished or self.ended or size == UNKNOWN_SIZE:
+            return 0
+        return max(0, size - max(self._reserved, self.size))
+
     def put(self, index: int, data: Buffer, node: bytes) -> None:
         """Write one node of contents.
 

@@ -97,7 +97,7 @@ class Sink:
         Args:
             entries: of files only. Streams are never unchanged.
         """
-        return self._judge.judge(entries)
+        return self._judge.judge(entries, sum(part.owed for part in self._parts))
 
     def forgo(self, entry: Entry) -> None:
         """Hear that a file judged as wanted will not come after all."""

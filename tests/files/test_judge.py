@@ -266,6 +266,18 @@ class TestSpace:
         sink.forgo(first)
         assert one(sink, second).answer is Answer.WANTED
 
+    def test_what_a_file_on_its_way_has_yet_to_get_counts(self, sink: Sink, inbox: Path) -> None:
+        disk = os.statvfs(inbox)
+        share = disk.f_bavail * disk.f_frsize // 3 * 2
+        first, second = (Entry(b"top/" + name, Kind.FILE, share) for name in (b"1", b"2"))
+        assert one(sink, first).answer is Answer.WANTED
+        part = sink.open(first)
+        assert part.failure is None
+        assert (inbox / "top").exists()
+        assert one(sink, second).code == ExitCode.PEER_NO_SPACE
+        part.discard()
+        assert one(sink, second).answer is Answer.WANTED
+
     @pytest.mark.parametrize("announced", [400, 4])
     def test_a_promise_ends_as_large_as_it_was_made(
         self, sink: Sink, monkeypatch: pytest.MonkeyPatch, announced: int
