@@ -7,18 +7,20 @@ import os
 import shutil
 import signal
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import files, machine, memory, objects, start
+from benchmarks import cli, files, machine, memory, objects, resume, start
 from benchmarks.report import Report
 from benchmarks.run import Missing, Run, at_most
 from benchmarks.tables import Finding
 
 _PARTS: Final[dict[str, Callable[[Run], Iterable[Finding]]]] = {
     "files": files.measure,
+    "resume": resume.measure,
     "objects": objects.measure,
     "memory": memory.measure,
     "start": start.measure,
@@ -37,7 +39,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     failed = False
     with tempfile.TemporaryDirectory(prefix="objxfer-bench-", dir=options.dir) as folder:
-        run = Run(Path(folder), options.quick)
+        run = Run(Path(folder), options.quick, options.huge, options.tree)
+        cli.compile_all()
         report = Report(machine.describe(run.folder), run.quick, run.left_out)
         for name in dict.fromkeys(options.parts or _PARTS):
             try:
@@ -63,6 +66,15 @@ def _options() -> argparse.Namespace:
         "parts", nargs="*", metavar="PART", help=f"{', '.join(_PARTS)}; all unless named"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it all work?")
+    parser.add_argument(
+        "--huge", action="store_true", help="memory: 50 GiB and a million files; takes minutes"
+    )
+    parser.add_argument(
+        "--tree",
+        type=Path,
+        default=Path(sysconfig.get_path("stdlib")),
+        help="real files to send (default: Python's own library)",
+    )
     parser.add_argument("--dir", type=Path, help="where to work (default: in memory, or /tmp)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--markdown", action="store_true", help="print docs/performance.md")
@@ -76,6 +88,8 @@ def _options() -> argparse.Namespace:
         options.dir = _IN_MEMORY if usable else Path(tempfile.gettempdir())
     if not options.dir.is_dir():
         parser.error(f"{options.dir} is not a folder")
+    if not options.tree.is_dir():
+        parser.error(f"{options.tree} is not a folder")
     if shutil.disk_usage(options.dir).free < room:
         parser.error(f"{options.dir} has less than {room / 2**30:g} GiB free")
     return options

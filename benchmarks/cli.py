@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -36,6 +38,14 @@ def program() -> str:
     if found is None:
         raise Missing("the objxfer command is not installed")
     return found
+
+
+def compile_all() -> None:
+    """Compile the packages, as installing them does: a checkout may never have been run."""
+    for package in ("objxfer", "objxfer_cli"):
+        found = importlib.util.find_spec(package)
+        for folder in (found and found.submodule_search_locations) or ():
+            compileall.compile_dir(folder, quiet=2)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class _Form:
 
 
 _FULL: Final = _Form(stream=20 * _GIB, files=200_000)
+_HUGE: Final = _Form(stream=50 * _GIB, files=1_000_000)
 _QUICK: Final = _Form(stream=2 * _GIB, files=10_000)
 
 _Traces = Mapping[str, "_Trace"]
@@ -53,7 +54,7 @@ def measure(run: Run) -> Iterator[Table | Timeline]:
     """
     if not Path("/proc/self/status").exists():
         raise Missing("this system has no /proc")
-    form = _QUICK if run.quick else _FULL
+    form = _QUICK if run.quick else _HUGE if run.huge else _FULL
     key = cli.new_key(run.folder / "memory-key")
     traces = {**_stream(run, form, key), **_many_files(run, form, key)}
     peaks = Table(

@@ -24,6 +24,9 @@ class Run:
 
     folder: Path
     quick: bool
+    huge: bool
+    tree: Path
+    """A folder with files such as one has."""
     left_out: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
