@@ -170,7 +170,8 @@ class Judge:
         if not disk.f_blocks:
             return UNKNOWN_SIZE  # some network file systems do not say
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 100)
-        return disk.f_bavail * disk.f_frsize - reserve - sum(promise.size for promise in self._promised.values())
+        promised = sum(promise.size for promise in self._promised.values())
+        return disk.f_bavail * disk.f_frsize - reserve - promised
 
     def _held(self, entry: Entry, path: SafePath) -> Held:
         """Return what seems to lie there of a file from a time before."""
