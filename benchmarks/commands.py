@@ -49,7 +49,11 @@ def background(argv: Sequence[str], ready: Callable[[], bool]) -> Iterator[subpr
     Raises:
         CommandFailed: it ended before, or is not ready in 20 s.
     """
-    with tempfile.TemporaryFile() as stderr, started(argv, stderr=stderr) as process:
+    # In a session of its own, as sshd's are: the scheduler shares a busy machine out by sessions.
+    with (
+        tempfile.TemporaryFile() as stderr,
+        started(argv, stderr=stderr, start_new_session=True) as process,
+    ):
         deadline = time.monotonic() + _READY_SECONDS
         while not ready():
             if process.poll() is not None:
@@ -62,10 +66,20 @@ def background(argv: Sequence[str], ready: Callable[[], bool]) -> Iterator[subpr
 
 @contextmanager
 def started(
-    argv: Sequence[str], *, stderr: IO[bytes] | int, stdin: IO[bytes] | int = subprocess.DEVNULL
+    argv: Sequence[str],
+    *,
+    stderr: IO[bytes] | int,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    start_new_session: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command whose output is thrown away, and stop it if the block ends first."""
-    process = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr)
+    process = subprocess.Popen(
+        argv,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=start_new_session,
+    )
     try:
         yield process
     finally:

@@ -117,18 +117,17 @@ class NodeList:
 
 def node_digests(contents: Buffer) -> Iterator[bytes]:
     """Return the digests of the nodes of a file whose whole contents are in memory."""
-    if 0 < len(contents) <= NODE:
-        yield node_digest(contents)
-    else:
-        with memoryview(contents) as view:
-            for start in range(0, len(view), NODE):
-                yield node_digest(view[start : start + NODE])
+    with memoryview(contents) as view:
+        for start in range(0, len(view), NODE):
+            yield node_digest(view[start : start + NODE])
 
 
 def file_digest(contents: Buffer) -> bytes:
     """Return the 32 bytes that name a file whose whole contents are in memory."""
+    small = 0 < len(contents) <= NODE
+    nodes = node_digest(contents) if small else b"".join(node_digests(contents))
     level = _FILE_LEVEL.copy()
-    level.update(b"".join((*node_digests(contents), len(contents).to_bytes(8, "big"))))
+    level.update(nodes + len(contents).to_bytes(8, "big"))
     return level.digest()
 
 

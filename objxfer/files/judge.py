@@ -135,8 +135,9 @@ class Judge:
             elif verdict.answer is Answer.UNCHANGED:
                 kept = True
             verdicts.append(verdict)
-        if kept:
-            self._root.flush()
+        if not kept:
+            return verdicts
+        self._root.flush()
         return [self._sure(*pair) for pair in zip(verdicts, entries, strict=True)]
 
     def _sure(self, verdict: Verdict, entry: Entry) -> Verdict:

@@ -339,10 +339,7 @@ class _TreeReceiver:
         return self._wanted.popleft()
 
     def _tell_verdict(self, entry: Entry, verdict: Verdict) -> None:
-        outcome = {
-            Answer.UNCHANGED: Outcome.UNCHANGED,
-            Answer.SKIPPED: Outcome.SKIPPED,
-        }.get(verdict.answer, Outcome.FAILED)
+        outcome = _OUTCOMES.get(verdict.answer, Outcome.FAILED)
         report = EntryReport(
             entry.path,
             outcome,
@@ -375,6 +372,7 @@ class _TreeReceiver:
 
 
 _WANTED: Final = Verdict(Answer.WANTED)
+_OUTCOMES: Final = {Answer.UNCHANGED: Outcome.UNCHANGED, Answer.SKIPPED: Outcome.SKIPPED}
 
 
 def _here(code: ExitCode) -> ExitCode:
