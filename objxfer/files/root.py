@@ -15,7 +15,7 @@ import os
 import stat
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -123,6 +123,8 @@ class Root:
         self._dirty: list[Folder] = []
         self._unflushed: dict[tuple[bytes, ...], OSError] = {}
         self._quirks: Quirks | None = None
+        self.trial: Callable[[], bytes] = _trial
+        """Says how names begin by which the file system is tried out."""
 
     @property
     def fd(self) -> int:
@@ -304,7 +306,7 @@ class Root:
     def quirks(self) -> Quirks:
         """How the file system takes names and times; tried out once, with a file of ours."""
         if self._quirks is None:
-            self._quirks = _probe(self._top.fd)
+            self._quirks = _probe(self._top.fd, self.trial())
         return self._quirks
 
     def takes(self, path: SafePath) -> None:
@@ -352,9 +354,12 @@ def _step(parts: tuple[bytes, ...], name: bytes, above: int) -> int:
         raise
 
 
-def _probe(fd: int) -> Quirks:
+def _trial() -> bytes:
+    return OURS + b"-" + os.urandom(8).hex().encode()
+
+
+def _probe(fd: int, stem: bytes) -> Quirks:
     """Try a file out; where that cannot be done nothing is taken to be special."""
-    stem = OURS + b"-" + os.urandom(8).hex().encode()
     name = stem + "-é".encode()
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

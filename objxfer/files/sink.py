@@ -73,6 +73,7 @@ class Sink:
         self._root = root
         self._partials = partials
         self._temporaries = partials.temporaries
+        root.trial = self._temporaries.trial
         self._tops = frozenset(tops)
         self._limits = limits
         self._judge = Judge(

@@ -47,8 +47,15 @@ class Temporaries:
 
     def name(self, path: SafePath) -> bytes:
         """Return a name for what will be called ``path``, in the same folder."""
-        if path.folder not in self._noted:
-            self._write_down(path.folder)
+        return self._name(path.folder)
+
+    def trial(self) -> bytes:
+        """Return how names begin by which the folder of the delivery is tried out."""
+        return self._name(())
+
+    def _name(self, folder: tuple[bytes, ...]) -> bytes:
+        if folder not in self._noted:
+            self._write_down(folder)
         self._count += 1
         return b"%b-%b-%d" % (OURS, self._stem, self._count)
 

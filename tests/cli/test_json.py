@@ -193,7 +193,7 @@ def test_who_is_not_let_in_is_a_line(commands: Commands) -> None:
     commands.run("send", "x", "--to", receiving.url, "--key", "other")
     line = json.loads(receiving.out_line())
     check([line])
-    assert (line["type"], line["name"]) == ("error", "AuthenticationError")
+    assert (line["type"], line["name"]) == ("error", "WrongKey")
     assert line["exit_code"] == 13
     assert line["peer"] == "127.0.0.1"
 

@@ -212,7 +212,7 @@ class TestFolding:
     @pytest.fixture
     def folding(self, monkeypatch: pytest.MonkeyPatch) -> None:
         quirks = Quirks(case=True, forms=True, windows=True, grain_ns=2 * 10**9)
-        monkeypatch.setattr("objxfer.files.root._probe", lambda _: quirks)
+        monkeypatch.setattr("objxfer.files.root._probe", lambda *_: quirks)
 
     @pytest.mark.usefixtures("folding")
     def test_twins_are_refused(self, sink: Sink) -> None:

@@ -18,7 +18,7 @@ from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, IfExists,
 from objxfer.files.root import Quirks, Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
-from support.inbox import MakeSink, Row, corpus, file
+from support.inbox import MakeSink, Row, corpus, file, landed
 from support.partials import partials
 
 TIME = 10**18
@@ -78,7 +78,7 @@ class TestCorpus:
                 assert (receipt.action, receipt.code) == (Action.FAILED, ExitCode.REFUSED)
                 assert receipt.reason.isprintable()
                 assert len(receipt.reason.encode()) <= 1024
-            assert names(inbox) == []
+            assert landed(inbox) == []
             return
         assert verdict.answer is Answer.WANTED
         receipt = sink.pack([file(row.name)])[0]
@@ -562,7 +562,7 @@ class TestFailures:
     def test_a_file_system_without_permission_bits(
         self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("objxfer.files.root._probe", lambda _: Quirks(modes=False))
+        monkeypatch.setattr("objxfer.files.root._probe", lambda *_: Quirks(modes=False))
         monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
         assert pack(sink).action is Action.RECEIVED
         assert sink.folders([folder(b"top")])[0].action is Action.RECEIVED

@@ -23,6 +23,7 @@ from objxfer.errors import (
     ObjxferError,
     PeerError,
     RefusedByPeer,
+    WrongKey,
 )
 from objxfer.protocol.chunks import OVERHEAD
 from objxfer.protocol.messages import Object, Objects
@@ -181,7 +182,7 @@ def test_the_wrong_key_gets_nothing_loaded(mark: Path) -> None:
         pytest.raises(AuthenticationError),
     ):
         connect(listener.url, key=OTHER_KEY)
-    assert [type(error) for error in refused] == [AuthenticationError]
+    assert [type(error) for error in refused] == [WrongKey]
     assert not mark.exists()
 
 

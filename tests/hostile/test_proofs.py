@@ -214,7 +214,7 @@ def test_tls_on_one_side_only_is_told_on_both(listens: str, calls: str) -> None:
 
 
 def not_authenticated(error: ObjxferError) -> bool:
-    return type(error) is AuthenticationError and error.exit_code is ExitCode.NOT_AUTHENTICATED
+    return isinstance(error, AuthenticationError) and error.exit_code is ExitCode.NOT_AUTHENTICATED
 
 
 def test_the_wrong_key_is_told_on_both_sides(door: Door) -> None:
@@ -386,7 +386,7 @@ def test_someone_with_a_certificate_of_their_own_is_found_out() -> None:
         with pytest.raises(AuthenticationError) as caught:
             connect(url, key=KEY, timeout=PATIENCE)
         assert caught.value.exit_code is ExitCode.NOT_AUTHENTICATED
-        assert type(door.refused()) in (AuthenticationError, ConnectionLost)
+        assert isinstance(door.refused(), AuthenticationError | ConnectionLost)
     assert seen.count(b"objxfer") == 2, "both hellos passed through the one in between"
     door.listener.close()
 

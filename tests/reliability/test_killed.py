@@ -65,7 +65,6 @@ def test_another_version_comes_after_a_kill(
                 raise
 
 
-@pytest.mark.xfail(reason="a name that tries the file system out is noted nowhere")
 def test_nothing_is_left_of_trying_the_file_system_out(nursery: Nursery, tmp_path: Path) -> None:
     with laid(SCENES["new"], tmp_path / "scene") as scene:
         kill(Call("unlinkat", 1), scene, "receiver", nursery)

@@ -100,7 +100,7 @@ def test_a_check_that_fails_deletes_nothing(commands: Commands) -> None:
     commands.file("report", b"x" * 200_000)
     receiving = commands.receive("--if-exists", "replace")
     with relay(receiving.url, lambda data: data.replace(b"x" * 64, b"y" * 64)) as url:
-        assert commands.run("send", "report", "--to", url).code != ExitCode.OK
+        assert commands.run("send", "report", "--to", url, "--retry", "0").code != ExitCode.OK
         assert receiving.finish().code == ExitCode.INTEGRITY
     assert good.read_bytes() == GOOD
     assert identity(good) == before
