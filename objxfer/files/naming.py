@@ -155,16 +155,20 @@ class Unnamed:
             self._held = False
             self._root.release(self.folder)
 
-    def _drop(self) -> None:
-        """Close what is written, and remove it if it has only its temporary name."""
+    def _drop(self) -> bool:
+        """Close what is written, and remove its temporary name; whether that is gone."""
+        gone = True
         if self._fd >= 0:
             with contextlib.suppress(OSError):  # what it says of the contents does not matter now
                 os.close(self._fd)
             self._fd = -1
         if self._temp:
-            with contextlib.suppress(OSError):  # it lies in nobody's way
+            try:
                 os.unlink(self._temp, dir_fd=self.folder.fd)
+            except OSError:
+                gone = False  # it lies in nobody's way
             self._temp = b""
+        return gone
 
 
 class Link:

@@ -296,11 +296,11 @@ class Part(Unnamed):
         keep = keep and self._journal is not None and (self._resumed or self.size > 0)
         if keep:
             self._temp = b""
-        self._drop()
+        gone = self._drop()
         if self._journal is not None:
             journal, self._journal = self._journal, None
-            if keep:
-                journal.close()
+            if keep or not gone:
+                journal.close()  # by which it is found when it is old
             else:
                 journal.drop()
         if self._list is not None:

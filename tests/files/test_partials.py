@@ -391,6 +391,26 @@ class TestFolder:
 
 
 class TestLease:
+    def test_a_name_that_could_not_be_removed_is_found_again(
+        self, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sink = inbox.sink()
+        part = sink.open(ENTRY)
+        put(part, range(len(NODES)))
+        partial = inbox.partial
+
+        def refuses(name: bytes, *, dir_fd: int) -> None:
+            raise OSError(errno.EIO, "input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", refuses)
+            assert finish(sink, part) == RECEIVED
+        assert partial.exists()
+        os.utime(inbox.journal, (OLD, OLD))
+        inbox.sink().close()
+        assert not partial.exists()
+        assert (inbox.folder / os.fsdecode(PATH)).read_bytes() == DATA
+
     def age(self, inbox: Inbox) -> None:
         os.utime(inbox.journal, (OLD, OLD))
 
