@@ -45,7 +45,7 @@ def url(scene: Laid, nursery: Nursery, request: pytest.FixtureRequest) -> Iterat
     serving.finish(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("samples", [pytest.param(30, id="some"), ALL])
+@pytest.mark.parametrize("samples", [pytest.param(20, id="some"), ALL])
 @pytest.mark.parametrize("role", Role)
 def test_cut_behind_any_byte(
     role: Role, samples: int | None, scene: Laid, url: str, nursery: Nursery
@@ -85,7 +85,7 @@ def test_cut_and_gone_on_with(samples: int, scene: Laid, url: str, nursery: Nurs
         size = said(role, scene, url, nursery)
         half = size // 2  # by then there is something to go on with
         cases += [(role, at) for at in range(half, size, half // samples)]
-        cases += [(role, half, *within) for within in ((0,), (60,), (200, 0))]
+        cases += [(role, half, *within) for within in ((0,), (60,), (200,))]
     with ThreadPoolExecutor(AT_ONCE) as threads:  # each waits a second before it goes on
         running = [threads.submit(go_on, *case) for case in cases]
         for case, future in zip(cases, running, strict=True):

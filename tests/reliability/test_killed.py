@@ -19,7 +19,7 @@ from support.tracing import DISK, READ, TALK, Call, Tracer, needs_strace
 pytestmark = needs_strace
 
 SIDES: Final = {"receiver": DISK + TALK, "sender": READ + TALK}
-SOME: Final = 4
+SOME: Final = 3
 FULL: Final = pytest.param(None, id="all", marks=[pytest.mark.long, pytest.mark.timeout(3600)])
 
 
