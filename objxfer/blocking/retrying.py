@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from itertools import count, islice
+from collections.abc import Callable
 from typing import Final
 
 from objxfer.blocking.connection import Connection
@@ -24,6 +23,8 @@ RETRIES: Final = 14
 """Attempts in a row that bring nothing before a delivery is given up: about five minutes."""
 
 _LONGEST: Final = 30.0
+_GROWING: Final = 5
+"""Attempts each of which waits twice as long as the one before."""
 LOST: Final = (ExitCode.CONNECTION_LOST, ExitCode.TIMEOUT)
 _ABSENT: Final = (CannotConnect, Timeout, ConnectionLost, ProtocolMismatch, AuthenticationError)
 """What comes of connecting to who held our key before, and is just being started again: one that
@@ -35,7 +36,9 @@ OnLost = Callable[[ObjxferError, float], None]
 
 def patience(retries: int | None) -> float | None:
     """Return the seconds that so many attempts take about; None for those that never end."""
-    return None if retries is None else sum(islice(_backoff(), retries))
+    if retries is None:
+        return None
+    return sum(map(_pause, range(min(retries, _GROWING)))) + _LONGEST * max(0, retries - _GROWING)
 
 
 def persist(
@@ -63,7 +66,7 @@ def persist(
         ConnectionLost, Timeout: it is lost, and the attempts are used up.
         ObjxferError: as ``push``; it would come to the same again.
     """
-    pauses, furthest = islice(_backoff(), retries), -1
+    attempt, furthest = 0, -1
     while True:
         try:
             return _close(connection, push)
@@ -72,9 +75,11 @@ def persist(
                 raise
             lost = error
         if report.furthest > furthest:
-            pauses, furthest = islice(_backoff(), retries), report.furthest
-        for seconds in pauses:
-            pause = seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come at once
+            attempt, furthest = 0, report.furthest
+        while retries is None or attempt < retries:
+            # Not all that lost it shall come back at once.
+            pause = _pause(attempt) * random.uniform(0.75, 1.25)  # noqa: S311
+            attempt += 1
             if on_lost is not None:
                 on_lost(lost, pause)
             time.sleep(pause)
@@ -104,5 +109,6 @@ def _close(connection: Connection, push: Callable[[Connection], Report]) -> Repo
     return report
 
 
-def _backoff() -> Iterator[float]:
-    return (min(2.0**attempt, _LONGEST) for attempt in count())
+def _pause(attempt: int) -> float:
+    """Return the seconds before an attempt, the first of which is number 0."""
+    return min(2.0 ** min(attempt, _GROWING), _LONGEST)

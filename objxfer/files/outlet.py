@@ -17,7 +17,7 @@ class Outlet:
     """Takes one file into a binary stream, as it comes; see ``Sink`` for the contract.
 
     Every byte that is written was verified before. What is written cannot be taken back: a file
-    that ends early raises ``FileFailed`` from ``Inflow.discard``. The stream stays the caller's.
+    that ends early raises ``FileFailed`` from ``Inflow.leave``. The stream stays the caller's.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -152,7 +152,7 @@ class Inflow:
         self._size = size
         self._outlet.finished(self)
 
-    def discard(self) -> None:
+    def leave(self) -> None:
         """Raise: what was written is only the beginning of the file.
 
         Raises:

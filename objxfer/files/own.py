@@ -7,6 +7,7 @@ it, so a note that is not locked is of somebody who is gone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -21,6 +22,10 @@ from objxfer.limits import Limits
 _OPEN: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 )
+
+
+UNTOLD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM})
+"""Errors that do not tell what lies there: not the same as nothing."""
 
 
 class Holder(Protocol):
@@ -72,16 +77,23 @@ class OwnFolder:
         self._fd = -1
 
     def names(self) -> list[bytes]:
-        """Return what is noted."""
-        return list(map(os.fsencode, os.listdir(self._fd))) if self._enter(make=False) else []
+        """Return what is noted, as far as that can be seen."""
+        with contextlib.suppress(OSError):
+            if self._enter(make=False):
+                return list(map(os.fsencode, os.listdir(self._fd)))
+        return []
 
     def read(self, name: bytes) -> int | None:
-        """Open a note only to look at it, whoever is at it; None: there is none."""
+        """Open a note only to look at it, whoever is at it; None: there is none.
+
+        Raises:
+            OSError: it cannot be told what there is.
+        """
         if not self._enter(make=False):
             return None
         try:
             return os.open(name, os.O_RDONLY | _OPEN, dir_fd=self._fd)
-        except OSError:
+        except FileNotFoundError:
             return None
 
     def open(self, name: bytes, *, take_over: bool = False) -> Note | None:
@@ -154,7 +166,9 @@ class OwnFolder:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(OURS, 0o700, dir_fd=self._above)
             fd = os.open(OURS, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=self._above)
-        except OSError:
+        except OSError as error:
+            if not make and error.errno in UNTOLD:
+                raise
             return False
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:

@@ -12,6 +12,7 @@ from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, Buffer, FileDigest, NodeList, node_digest
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped
 from objxfer.files.naming import Unnamed, failed
+from objxfer.files.own import UNTOLD
 from objxfer.files.partials import Journal, is_partial
 from objxfer.files.paths import SafePath
 from objxfer.files.root import Root
@@ -26,6 +27,8 @@ _OPEN: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)
 )
+
+
 _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -100,6 +103,7 @@ class Part(Unnamed):
             temp = b""
             if journal is not None:
                 journal.held_by(self)
+                self._resumed = held > 0  # should it not open now, it may another time
                 self._fd = self._reopen(journal.name) if held else -1
                 self._resumed = self._fd >= 0
                 if self._resumed or self._clear(journal.name):
@@ -115,14 +119,20 @@ class Part(Unnamed):
             self._reserve(held * NODE)
 
     def _reopen(self, temp: bytes) -> int:
-        """Open a partial file, if there is one that nothing else shares; -1 if not."""
+        """Open a partial file, if there is one that nothing else shares; -1 if not.
+
+        Raises:
+            OSError: it cannot be told.
+        """
         try:
             try:
                 fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
             except PermissionError:  # it was whole, and got the mode of its source
                 _unlock(temp, self.folder.fd)
                 fd = os.open(temp, _OPEN, dir_fd=self.folder.fd)
-        except OSError:
+        except OSError as error:
+            if error.errno in UNTOLD:
+                raise
             return -1
         if is_partial(os.fstat(fd)):
             return fd

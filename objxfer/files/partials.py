@@ -122,7 +122,11 @@ class Partials:
                 own.sweep(name, partial(_clean, root, name, limits), idle=self._keep)
 
     def look(self, path: SafePath, beside: Folder) -> Held:
-        """Return what seems to lie of a file in the folder where it will be."""
+        """Return what seems to lie of a file in the folder where it will be.
+
+        Raises:
+            OSError: it cannot be told, which is not the same as nothing.
+        """
         name = self._id(path)
         fd = self._own.read(name) if self._keep else None
         if fd is None:
@@ -133,7 +137,7 @@ class Partials:
             if begins is None or not is_partial(status):
                 return NOTHING
             records = sum(1 for _ in _records(fd, begins))
-        except OSError:
+        except FileNotFoundError:
             return NOTHING
         finally:
             os.close(fd)

@@ -90,7 +90,7 @@ def _clean(root: Root, note: bytes, limits: Limits, fd: int) -> None:
     while part := os.read(fd, _READ):
         text += part
     for place in text.split(_END)[:-1]:
-        with contextlib.suppress(FileNotFoundError, UnsafePath):
+        with contextlib.suppress(OSError, UnsafePath):  # the other places are cleaned all the same
             folder = root.folder(safe_path(place, doubled(limits)), create=False) if place else None
             where = root.fd if folder is None else folder.fd
             for name in map(os.fsencode, os.listdir(where)):

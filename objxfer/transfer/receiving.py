@@ -68,8 +68,8 @@ class Part(Protocol):
     def finish(self, size: int, mtime_ns: int, mode: int, /) -> None:
         """Hear that it is whole."""
 
-    def discard(self) -> None:
-        """Hear that it will not be."""
+    def leave(self) -> None:
+        """Hear that it will not be whole this time."""
 
 
 class Taker(Protocol):
@@ -278,7 +278,7 @@ class _TreeReceiver:
             del message
         tally.path, tally.path_total = b"", None
         if message.fate is Fate.LOST:
-            yield from run(part.discard)
+            yield from run(part.leave)
             return
         settling.end(message.size)
         size = message.size

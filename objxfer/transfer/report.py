@@ -88,9 +88,11 @@ class Report:
     resumable: bool = False
     """Another attempt may follow: it is remembered, in eight bytes each, what was told of."""
     _told: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
-    """The paths it tells of, and those with their problems, as hashes."""
+    """The paths of what went well, as hashes."""
     _before: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
     """Those of the attempts before, in order."""
+    _wrong: dict[Outcome, int] = field(default_factory=dict, repr=False, compare=False)
+    """How many with a code had which outcome."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -102,23 +104,31 @@ class Report:
         return self.outcomes.get(outcome, 0)
 
     def begin(self, tops: Names) -> None:
-        """Begin, or begin again after a lost connection: what was told is not told again."""
+        """Begin, or begin again after a lost connection.
+
+        What went well is not told again. What did not is told of anew, by what becomes of it now.
+        """
         self.tops = tops
         self._before = array("q", sorted(self._told))
+        for outcome, count in self._wrong.items():
+            self.files -= count
+            self.outcomes[outcome] -= count
+        self._wrong.clear()
+        self.codes.clear()
+        self.problems.clear()
 
     def add(self, entry: EntryReport, *, counts: bool = True) -> bool:
         """Take account of one more entry; a folder ``counts`` only where it is a problem.
 
         Returns:
-            Whether it is news: an attempt before this one has not told of it, or not of what
-            is wrong with it.
+            Whether it is news: an attempt before this one has not told that it went well.
         """
-        told = hash((entry.path, entry.code)) if entry.code else hash(entry.path)
-        if self._was_told(told):
+        told = hash(entry.path)
+        if not entry.code and self._was_told(told):
             return False
         if counts or entry.code:
-            if self.resumable:
-                self._told += array("q", {told, hash(entry.path)})
+            if self.resumable and not entry.code:
+                self._told.append(told)
             self.files += 1
             self.outcomes[entry.outcome] = self.outcomes.get(entry.outcome, 0) + 1
         if entry.outcome in CARRIED:
@@ -126,6 +136,7 @@ class Report:
             self.kept += entry.kept
         if entry.code:
             self.codes[entry.code] = self.codes.get(entry.code, 0) + 1
+            self._wrong[entry.outcome] = self._wrong.get(entry.outcome, 0) + 1
             if len(self.problems) < _KEPT:
                 self.problems.append(entry)
         renamed = entry.stored_as and entry.outcome is not Outcome.UNCHANGED

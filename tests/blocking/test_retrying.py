@@ -23,6 +23,7 @@ from objxfer.errors import (
     CannotConnect,
     ConnectionLost,
     ExitCode,
+    LimitExceeded,
     ObjxferError,
     ProtocolMismatch,
     RefusedByPeer,
@@ -379,3 +380,25 @@ class TestPush:
         assert os.listdir(inbox) == ["dump"]
         (error,) = watcher.errors
         assert "newer connection" in str(error)
+
+
+def test_however_many_attempts_there_may_be() -> None:
+    assert patience(None) is None
+    assert patience(0) == 0
+    assert patience(14) == 1 + 2 + 4 + 8 + 16 + 9 * 30
+    assert patience(10**30) == pytest.approx(30e30)
+
+
+def test_an_attempt_long_after_the_first(listener: Listener, pauses: list[float]) -> None:
+    """A receiver that is down for a night is called again in the morning."""
+    refusals = iter(range(3000))
+
+    def reconnect() -> Connection:
+        if next(refusals, None) is not None:
+            raise CannotConnect("refused")
+        raise LimitExceeded("the end of this test")
+
+    with pytest.raises(LimitExceeded):
+        Attempts(listener, 1).run(None, reconnect)
+    assert len(pauses) == 3001
+    assert max(pauses) <= 1.25 * 30

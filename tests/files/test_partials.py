@@ -390,6 +390,40 @@ class TestFolder:
         assert inbox.ours() == []
 
 
+class TestWhatCannotBeSeen:
+    """Not being able to look is not the same as finding nothing."""
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE])
+    @pytest.mark.parametrize("when", ["judged", "begun"])
+    def test_a_partial_file_outlives_it(
+        self, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, number: int, when: str
+    ) -> None:
+        inbox.begin()
+        sink = inbox.sink()
+        ours = (os.fsencode(inbox.journal.name), os.fsencode(inbox.partial.name))
+        opened = os.open
+
+        def refuses(
+            path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+        ) -> int:
+            if path in ours:
+                raise OSError(number, os.strerror(number))
+            return opened(path, flags, mode, dir_fd=dir_fd)
+
+        if when == "begun":
+            (verdict,) = sink.judge([ENTRY])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuses)
+            if when == "judged":
+                (verdict,) = sink.judge([ENTRY])
+                assert (verdict.answer, verdict.code) == (Answer.REFUSED, ExitCode.FAILED)
+            else:
+                sink.open(ENTRY, verdict.held)
+        sink.close()
+        (verdict,) = inbox.sink().judge([ENTRY])
+        assert verdict.held
+
+
 class TestLease:
     def test_a_name_that_could_not_be_removed_is_found_again(
         self, inbox: Inbox, monkeypatch: pytest.MonkeyPatch

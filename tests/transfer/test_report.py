@@ -26,13 +26,15 @@ def test_what_was_told_is_not_told_again() -> None:
     assert report.outcomes == {Outcome.SENT: 2}
 
 
-def test_a_problem_is_told_once() -> None:
+def test_a_problem_counts_as_it_is_in_the_end() -> None:
     report = begun_again(FULL)
-    assert not report.add(FULL)
-    report.begin((b"top",))
-    assert not report.add(FULL)
-    assert (report.files, len(report.problems)) == (1, 1)
+    assert (report.files, report.exit_code, report.problems) == (0, ExitCode.OK, [])
+    assert report.add(FULL)
     assert report.codes == {ExitCode.PEER_NO_SPACE: 1}
+    report.begin((b"top",))
+    assert report.add(SENT)
+    assert (report.files, report.exit_code) == (1, ExitCode.OK)
+    assert report.count(Outcome.FAILED) == 0
 
 
 def test_a_problem_is_told_of_what_went_well_before() -> None:
@@ -41,8 +43,6 @@ def test_a_problem_is_told_of_what_went_well_before() -> None:
     assert report.add(FULL)
     assert report.exit_code is ExitCode.PEER_NO_SPACE
     assert report.problems == [FULL]
-    report.begin((b"top",))
-    assert not report.add(FULL)
 
 
 def test_a_folder_is_told_of_where_it_is_a_problem() -> None:
