@@ -410,8 +410,7 @@ class TestWhatCannotBeSeen:
                 raise OSError(number, os.strerror(number))
             return opened(path, flags, mode, dir_fd=dir_fd)
 
-        if when == "begun":
-            (verdict,) = sink.judge([ENTRY])
+        (verdict,) = sink.judge([ENTRY])
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", refuses)
             if when == "judged":
