@@ -274,7 +274,7 @@ class TestAsking:
             sending.process.kill()
             sending.process.wait()
         assert re.fullmatch(
-            r"photos: [\d.]+ MB of 100 MB, [01] of 2 files, .*B/s, .* left,"
+            r"photos: [\d.]+ [kM]?B of 100 MB, [01] of 2 files, .*B/s, .* left,"
             r" now photos/b \(\d+%\)",
             told,
         )

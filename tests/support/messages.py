@@ -137,13 +137,13 @@ def entries(draw: st.DrawFn) -> Entry:
 
 verdicts = st.one_of(
     st.just(Verdict(Answer.WANTED)),
-    st.builds(Verdict, st.just(Answer.UNCHANGED), paths),
-    st.builds(Verdict, st.just(Answer.PARTIAL), held=u32.filter(bool)),
+    paths.map(lambda path: Verdict(Answer.UNCHANGED, path)),
+    u32.filter(bool).map(lambda held: Verdict(Answer.PARTIAL, held=held)),
     st.builds(
-        Verdict,
+        lambda answer, code, reason: Verdict(answer, code=code, reason=reason),
         st.sampled_from((Answer.SKIPPED, Answer.REFUSED)),
-        code=codes,
-        reason=texts,
+        codes,
+        texts,
     ),
 )
 receipts = st.builds(
