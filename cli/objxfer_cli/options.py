@@ -10,7 +10,7 @@ import click
 
 import objxfer
 from objxfer.blocking.retrying import RETRIES
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]

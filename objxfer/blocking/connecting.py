@@ -10,8 +10,7 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import CannotConnect, Timeout
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath

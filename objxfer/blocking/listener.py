@@ -22,8 +22,7 @@ from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import ConnectionClosed, ObjxferError, Timeout
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath

@@ -22,8 +22,7 @@ from objxfer.errors import (
     PeerError,
     Timeout,
 )
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.files.root import Root
 from objxfer.limits import Limits
 from objxfer.security.keyfiles import StrPath

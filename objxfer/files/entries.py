@@ -35,6 +35,8 @@ class Entry(NamedTuple):
 
 
 UNKNOWN_SIZE = 2**64 - 1
+KEEP = 7.0
+"""Days that a partial file is kept, unless the receiver says otherwise."""
 
 
 def clamped(mtime_ns: int) -> int:

@@ -35,8 +35,6 @@ from objxfer.limits import MIB, Limits
 
 RESUMABLE: Final = 4 * MIB
 """Files from this size on, and streams, go on where they stopped."""
-KEEP: Final = 7.0
-"""Days that a partial file is kept, unless the receiver says otherwise."""
 
 _DAY: Final = 86_400.0
 _MAGIC: Final = b"objxfer partial\x01"

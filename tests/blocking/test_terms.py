@@ -11,8 +11,7 @@ import pytest
 import objxfer
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import KeyFileError, ObjxferError
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Mode, Role
 from objxfer.security.keys import Keyring

@@ -88,6 +88,19 @@ def test_version_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[1:] == [""]
 
 
+def test_a_sender_loads_nothing_of_a_receiver() -> None:
+    code = (
+        "import sys\n"
+        "import objxfer_cli.send, objxfer.blocking.connecting\n"
+        "receiving = {'sink', 'judge', 'root', 'own', 'partials', 'temporaries', 'part'}\n"
+        "print(*sorted({f'objxfer.files.{one}' for one in receiving} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "\n"
+
+
 @pytest.mark.parametrize("command", OPTIONS)
 def test_each_command_has_its_options_and_no_others(commands: Commands, command: str) -> None:
     shown = commands.run(command, "--help")

@@ -15,9 +15,9 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, SIZE, file_digest, node_digest
-from objxfer.files.entries import Action, Answer, Entry, IfExists, Kind, Receipt, Verdict
+from objxfer.files.entries import KEEP, Action, Answer, Entry, IfExists, Kind, Receipt, Verdict
 from objxfer.files.part import Part
-from objxfer.files.partials import KEEP, _header
+from objxfer.files.partials import _header
 from objxfer.files.paths import safe_path
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink

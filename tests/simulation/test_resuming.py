@@ -14,9 +14,8 @@ from objxfer.blocking.places import place
 from objxfer.errors import ConnectionClosed, ExitCode
 from objxfer.files import partials
 from objxfer.files.digest import NODE, file_digest, node_digest
-from objxfer.files.entries import Answer, Entry, IfExists, Verdict
+from objxfer.files.entries import KEEP, Answer, Entry, IfExists, Verdict
 from objxfer.files.part import Part
-from objxfer.files.partials import KEEP
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import KIB, MIB, Limits

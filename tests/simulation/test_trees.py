@@ -17,9 +17,8 @@ from objxfer.errors import (
     ObjxferError,
     RefusedByPeer,
 )
-from objxfer.files.entries import Action, Entry, IfExists, Receipt
+from objxfer.files.entries import KEEP, Action, Entry, IfExists, Receipt
 from objxfer.files.part import Part
-from objxfer.files.partials import KEEP
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import KIB, MIB, Limits

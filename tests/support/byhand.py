@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.places import place
-from objxfer.files.entries import Answer, Entry, IfExists, Kind, Receipt, Verdict
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, Answer, Entry, IfExists, Kind, Receipt, Verdict
 from objxfer.limits import Limits
 from objxfer.protocol.answers import Accept, Receipts, Wanted
 from objxfer.protocol.messages import Done, Message

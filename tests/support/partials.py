@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from objxfer.files.partials import KEEP, Partials
+from objxfer.files.entries import KEEP
+from objxfer.files.partials import Partials
 from objxfer.files.root import Root
 from objxfer.limits import Limits
 

@@ -11,8 +11,7 @@ import pytest
 import objxfer
 from objxfer.blocking.places import place
 from objxfer.files.digest import NODE
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.transfer import receiving
 from objxfer.transfer.buffers import Pool, Ring, memory

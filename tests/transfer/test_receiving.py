@@ -9,8 +9,7 @@ import pytest
 
 from objxfer.blocking.places import place
 from objxfer.errors import ConnectionLost, PeerError
-from objxfer.files.entries import Entry, IfExists, Kind
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, Entry, IfExists, Kind
 from objxfer.limits import KIB, MIB, Limits
 from objxfer.protocol.messages import Done, Message
 from objxfer.protocol.session import data

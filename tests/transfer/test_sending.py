@@ -9,8 +9,7 @@ import pytest
 
 from objxfer.blocking.places import place
 from objxfer.errors import ExitCode, LimitExceeded
-from objxfer.files.entries import IfExists
-from objxfer.files.partials import KEEP
+from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.transfer import sending
 from objxfer.transfer.report import Report
