@@ -231,7 +231,8 @@ class Connection:
             checksum: have files there compared by their contents, not by size and time; all
                 here are read first.
             progress: shows the delivery on its way.
-            on_entry: called with what became of each entry, in the thread that pushes.
+            on_entry: called with what became of each entry, with the connection busy: it must
+                not use it.
             silence: seconds without a sign of life of the peer that end it.
             report: filled along the way; one that is ``resumable`` and that a lost attempt has
                 begun is gone on with: what it tells of already is not told again.
