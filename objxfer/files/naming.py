@@ -67,7 +67,10 @@ class Unnamed:
     """A file under a temporary name of ours, in the folder where it will lie.
 
     Attributes:
+        announced: the entry, as the sink got it.
+        entry: the same, as it came.
         failure: the receipt the file will get, as soon as it is known to have failed.
+        ended: it has its receipt, or was let go of.
     """
 
     __slots__ = (
@@ -75,8 +78,10 @@ class Unnamed:
         "_held",
         "_root",
         "_temp",
+        "announced",
         "digest",
         "durable",
+        "ended",
         "entry",
         "failure",
         "folder",
@@ -88,8 +93,9 @@ class Unnamed:
     folder: Folder
 
     def __init__(self, entry: Entry, root: Root) -> None:
-        self.entry = entry
+        self.announced = self.entry = entry
         self.failure: Receipt | None = None
+        self.ended = False
         self.size = 0
         self.digest = b""
         self.durable = True
@@ -147,7 +153,12 @@ class Unnamed:
 
     def discard(self) -> None:
         """Let go of all that is held, and of what has no name of its own. May be called again."""
+        self.ended = True
         self._release()
+
+    def leave(self) -> None:
+        """Let go of it before it has its receipt; where it can go on another time, it may."""
+        self.discard()
 
     def _release(self) -> None:
         self._drop()

@@ -20,10 +20,13 @@ class Outlet:
     that ends early raises ``FileFailed`` from ``Inflow.leave``. The stream stays the caller's.
     """
 
+    brief = False
+    """Whether writing is short work: whoever reads the stream may keep us waiting."""
+
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._taken = False
-        self._finished: list[Inflow] = []
+        self._finished: list[tuple[Entry, Receipt]] = []
 
     def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Want the first file, and refuse all others."""
@@ -51,19 +54,13 @@ class Outlet:
         """Flush the stream; return the receipt of the file."""
         self._flush()
         finished, self._finished = self._finished, []
-        return [(inflow.entry, inflow.receipt()) for inflow in finished]
+        return finished
 
-    def pack(self, files: Sequence[Arrived]) -> list[Receipt]:
-        """Write the file, which is small; return its receipt."""
-        receipts = []
+    def pack(self, files: Sequence[Arrived]) -> None:
+        """Write the file, which is small."""
         for file in files:
             self.write(file.contents)
-            size = len(file.contents)
-            receipts.append(
-                Receipt(Action.RECEIVED, size, file_digest(file.contents), durable=True)
-            )
-        self._flush()
-        return receipts
+            self.finished(file.entry, len(file.contents), file_digest(file.contents))
 
     def links(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Refuse links."""
@@ -118,9 +115,9 @@ class Outlet:
             raise FileFailed("the output is full, and does not tell when it is not") from error
         room.poll()
 
-    def finished(self, inflow: Inflow) -> None:
-        """Take note of a file that is whole."""
-        self._finished.append(inflow)
+    def finished(self, entry: Entry, size: int, digest: bytes) -> None:
+        """Hear that the file is whole, and as durable as in a stream: whoever reads it has it."""
+        self._finished.append((entry, Receipt(Action.RECEIVED, size, digest, durable=True)))
 
 
 class Inflow:
@@ -129,14 +126,12 @@ class Inflow:
     failure = None
     """What fails here is raised."""
     surrendered = False
-    brief = False
-    """Whether ``write`` is short work: whoever reads the stream may keep us waiting."""
+    brief = Outlet.brief
 
     def __init__(self, outlet: Outlet, entry: Entry) -> None:
         self.entry = entry
         self._outlet = outlet
         self._nodes = FileDigest()
-        self._size = 0
 
     def put(self, index: int, data: Buffer, node: bytes) -> None:
         """Write the next node to the stream; raises as ``Outlet.write``."""
@@ -149,8 +144,7 @@ class Inflow:
 
     def finish(self, size: int, mtime_ns: int, mode: int) -> None:
         """Hear that the file is whole."""
-        self._size = size
-        self._outlet.finished(self)
+        self._outlet.finished(self.entry, size, self._nodes.value(size))
 
     def leave(self) -> None:
         """Raise: what was written is only the beginning of the file.
@@ -159,10 +153,6 @@ class Inflow:
             FileFailed: always.
         """
         raise _ended_early(self.entry)
-
-    def receipt(self) -> Receipt:
-        """Return the receipt; durable as far as a stream can be: whoever reads it has it."""
-        return Receipt(Action.RECEIVED, self._size, self._nodes.value(self._size), durable=True)
 
 
 _WANTED = Verdict(Answer.WANTED)

@@ -39,10 +39,8 @@ class Part(Unnamed):
     ignored, and the file's receipt says it. For one thread at a time, but for ``surrender``.
 
     Attributes:
-        announced: the entry, as ``Sink.open`` got it.
         surrendered: a newer connection of the same peer goes on with it.
         finished: ``finish`` was called; it waits for its receipt.
-        ended: it has its receipt, or was discarded.
     """
 
     brief: ClassVar = True
@@ -56,16 +54,13 @@ class Part(Unnamed):
         "_reserved",
         "_resumed",
         "_umask",
-        "announced",
-        "ended",
         "finished",
         "surrendered",
     )
 
     def __init__(self, entry: Entry, root: Root, umask: int) -> None:
         super().__init__(entry, root)
-        self.announced = entry
-        self.surrendered = self.finished = self.ended = False
+        self.surrendered = self.finished = False
         self._nodes = FileDigest()
         self._list: NodeList | None = None
         self._umask = umask
@@ -268,13 +263,12 @@ class Part(Unnamed):
             self._fail(receipt, keep=keep)
 
     def discard(self) -> None:
-        """Forget the file: it gets no receipt, and nothing of it stays. May be called again."""
+        """See ``Unnamed``."""
         with self._lock:
-            self.ended = True
-            self._release()
+            super().discard()
 
     def leave(self) -> None:
-        """Forget the file, but let it go on another time if it can."""
+        """See ``Unnamed``."""
         with self._lock:
             self.ended = True
             self._release(keep=True)

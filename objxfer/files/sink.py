@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from objxfer.errors import UnsafePath
 from objxfer.files.digest import Buffer
@@ -25,8 +25,6 @@ from objxfer.files.root import Folder, Root, can_flush
 from objxfer.files.small import Small
 from objxfer.limits import Limits
 
-GROUP: Final = 200
-"""How many files ``Sink.pack`` holds open from their writing to their flush."""
 _MOVED: Final = "its folder was moved or replaced meanwhile"
 
 
@@ -45,6 +43,9 @@ class Sink:
     owns what it has not published yet, and ``close`` removes that, or leaves it to go on another
     time; it also owns the ``Root`` and the ``Partials``.
     """
+
+    brief: ClassVar = Part.brief
+    """Writing is short work."""
 
     def __init__(
         self,
@@ -86,7 +87,8 @@ class Sink:
             compares=compares,
         )
         self._umask = _umask()
-        self._parts: list[Part] = []
+        self._parts: list[Part | Small] = []
+        """What has no receipt yet, in the order in which it began."""
 
     def judge(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Say to each announced file, in order, what is wanted of it.
@@ -124,8 +126,20 @@ class Sink:
             part.fail(failed(error), keep=True)
         return part
 
+    def pack(self, files: Sequence[Arrived]) -> None:
+        """Take small files, and write them at once: each is finished then."""
+        for file in files:
+            small = Small(file.entry, self._root)
+            self._parts.append(small)
+            try:
+                path = self._judge.settle(file.entry)
+            except UnsafePath as error:
+                small.fail(failed(error))
+            else:
+                small.write(path, file.contents, self._umask, self._temporaries)
+
     def publish(self) -> list[tuple[Entry, Receipt]]:
-        """Flush and name all finished parts; return what became of each, in that order.
+        """Flush and name all that is finished; return what became of each file, in that order.
 
         Each holds a descriptor until then: callers publish every 200 files, 64 MiB or 2 s.
         """
@@ -134,14 +148,6 @@ class Sink:
         receipts = self._named(parts, entries)
         self._parts = [part for part in self._parts if not part.ended]
         return list(zip(entries, receipts, strict=True))
-
-    def pack(self, files: Sequence[Arrived]) -> list[Receipt]:
-        """Write, flush and name many small files; return what became of each, in order."""
-        receipts: list[Receipt] = []
-        for start in range(0, len(files), GROUP):
-            smalls = [self._write(file) for file in files[start : start + GROUP]]
-            receipts += self._named(smalls, [small.entry for small in smalls])
-        return receipts
 
     def links(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Make symbolic links; return what became of each, in order.
@@ -208,16 +214,6 @@ class Sink:
             os.fchmod(folder.fd, mode)
         os.utime(folder.fd, ns=(time, time))
         return Receipt(Action.RECEIVED, durable=True)
-
-    def _write(self, file: Arrived) -> Small:
-        small = Small(file.entry, self._root)
-        try:
-            path = self._judge.settle(file.entry)
-        except UnsafePath as error:
-            small.fail(failed(error))
-        else:
-            small.write(path, file.contents, self._umask, self._temporaries)
-        return small
 
     def _named(self, files: Sequence[Unnamed], entries: Sequence[Entry]) -> list[Receipt]:
         """Take a group of files from their temporary names to their receipts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import ClassVar, Final
 
 from objxfer.errors import ExitCode, UnsafePath
 from objxfer.files.digest import Buffer, file_digest
@@ -22,10 +22,17 @@ _NEW: Final = (
 
 
 class Small(Unnamed):
-    """A small file, made and owned by ``Sink.pack``. For one thread at a time.
+    """A small file, made by ``Sink.pack`` and owned by the sink. For one thread at a time.
 
     No method raises an error of the disk: the first one is kept for the file's receipt.
+
+    Attributes:
+        finished: it waits for its receipt: there is nothing to wait for but that.
+        owed: it has got all it needs of the disk.
     """
+
+    finished: ClassVar = True
+    owed: ClassVar = 0
 
     __slots__ = ()
 

@@ -75,6 +75,10 @@ class Part(Protocol):
 class Taker(Protocol):
     """Where a tree goes; ``files.sink.Sink`` says what each method promises."""
 
+    @property
+    def brief(self) -> bool:
+        """Whether writing small files is short work."""
+
     def judge(self, entries: Sequence[Entry], /) -> list[Verdict]:
         """Say what is wanted of announced files."""
 
@@ -84,11 +88,11 @@ class Taker(Protocol):
     def open(self, entry: Entry, held: int, /) -> Part:
         """Begin a file that comes piece by piece, or go on with it."""
 
-    def publish(self) -> list[tuple[Entry, Receipt]]:
-        """Flush and name all finished parts."""
+    def pack(self, files: Sequence[Arrived], /) -> None:
+        """Write small files."""
 
-    def pack(self, files: Sequence[Arrived], /) -> list[Receipt]:
-        """Write, flush and name small files."""
+    def publish(self) -> list[tuple[Entry, Receipt]]:
+        """Flush and name all files that are finished."""
 
     def links(self, entries: Sequence[Entry], /) -> list[Receipt]:
         """Make links."""
@@ -180,10 +184,11 @@ class _TreeReceiver:
         return self._report
 
     def _next(self, taker: Taker) -> Steps[Message]:
-        """Wait for the next message; what has come by then is not kept waiting."""
+        """Wait for the next message; what is finished by then is not kept waiting."""
         message: Message | None = None
         if self._group_files:
-            message = yield Receive(wait=False)
+            if not self._due:
+                message = yield Receive(wait=False)
             if message is None:
                 yield from self._publish(taker)
         if message is None:
@@ -237,29 +242,27 @@ class _TreeReceiver:
         if len(contents) != pack.size:
             raise PeerError("a pack is not as long as announced")
         arrived: list[Arrived] = []
-        lost: list[Entry] = []
         at = 0
         for file in pack.files:
             entry, _ = self._pop_wanted()
             if file.fate is Fate.LOST:
-                lost.append(entry)
+                taker.forgo(entry)
                 continue
             read = Entry(
                 entry.path, Kind.FILE, file.size, file.mtime_ns, file.mode, b"", entry.digest
             )
             arrived.append(Arrived(read, contents[at : at + file.size]))
             at += file.size
-        yield from self._publish(taker)
-
-        def take() -> list[Receipt]:
-            for entry in lost:
-                taker.forgo(entry)
-            return taker.pack(arrived)
-
-        receipts = yield from run(take)
+        done = 0
+        while done < len(arrived):
+            if self._due:
+                yield from self._publish(taker)
+            some = arrived[done : done + _GROUP_FILES - self._group_files]
+            yield from run(partial(taker.pack, some), brief=taker.brief)
+            done += len(some)
+            self._finished(len(some), sum(file.entry.size for file in some))
         POOL.give(contents)
         self._tally.bytes_done += at
-        yield from self._send_receipts([file.entry for file in arrived], receipts)
 
     def _take_file(self, taker: Taker, file: File) -> Steps[None]:
         entry, held = self._pop_wanted()
@@ -270,7 +273,7 @@ class _TreeReceiver:
         part = yield from run(lambda: taker.open(entry, file.held))
         tally = self._tally
         tally.path, tally.path_done, tally.path_total = entry.path, 0, file.size
-        while not isinstance(message := (yield Receive()), FileEnd):
+        while not isinstance(message := (yield from self._next(taker)), FileEnd):
             yield from self._take_piece(part, settling, message)
             if part.surrendered or (file.size == UNKNOWN and part.failure):
                 assert part.failure is not None
@@ -285,16 +288,23 @@ class _TreeReceiver:
         yield from run(lambda: part.finish(size, file.mtime_ns, file.mode), brief=not held)
         if settling.kept:
             self._kept[entry.path] = settling.kept
+        self._finished(1, size)
+
+    def _finished(self, files: int, size: int) -> None:
+        """Count what waits for its receipt."""
         if not self._group_files:
             self._group_began = self._port.now
-        self._group_files += 1
+        self._group_files += files
         self._group_bytes += size
-        if (
+
+    @property
+    def _due(self) -> bool:
+        """Whether the group is large or old enough to be published, whatever comes next."""
+        return (
             self._group_files >= _GROUP_FILES
             or self._group_bytes >= _GROUP_BYTES
-            or self._port.now - self._group_began >= _GROUP_SECONDS
-        ):
-            yield from self._publish(taker)
+            or (self._group_files > 0 and self._port.now - self._group_began >= _GROUP_SECONDS)
+        )
 
     def _take_piece(self, part: Part, settling: Settling, message: Message) -> Steps[None]:
         """Take what comes of a file: data, or what to compare with what lies here."""

@@ -13,7 +13,7 @@ from objxfer.files.judge import numbered
 from objxfer.files.root import Quirks
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
-from support.inbox import MakeSink, file
+from support.inbox import MakeSink, file, packed
 
 NAME = b"top/a.txt"
 TIME = 10**18
@@ -290,7 +290,7 @@ class TestSpace:
             for name, size in [(b"1", announced), (b"2", 400), (b"3", 591), (b"4", 590)]
         )
         assert all(verdict.answer is Answer.WANTED for verdict in sink.judge([coming, waiting]))
-        sink.pack([file(coming.path, bytes(50))])
+        packed(sink, [file(coming.path, bytes(50))])
         assert one(sink, more).code == ExitCode.PEER_NO_SPACE
         assert one(sink, last).answer is Answer.WANTED
 

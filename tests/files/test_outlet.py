@@ -40,7 +40,9 @@ def test_a_full_pipe_is_waited_for(pipe: tuple[int, int], buffering: int) -> Non
     reader = threading.Thread(target=read, daemon=True)
     with open(writing, "wb", buffering=buffering, closefd=False) as stream:
         reader.start()
-        (receipt,) = Outlet(stream).pack([file(b"a", CONTENTS)])
+        outlet = Outlet(stream)
+        outlet.pack([file(b"a", CONTENTS)])
+        ((_, receipt),) = outlet.publish()
         reader.join(PATIENCE)
     assert receipt.action is Action.RECEIVED
     assert came == CONTENTS

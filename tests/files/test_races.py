@@ -21,6 +21,7 @@ from objxfer.files.paths import safe_path
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
+from support import inbox
 from support.inbox import file
 from support.partials import partials
 
@@ -103,7 +104,7 @@ def renamed(root: Root, number: int) -> list[Receipt]:
 
 def packed(root: Root, number: int) -> list[Receipt]:
     names = [b"file", b"new-%d" % number, b"deep/file", b"deep/new-%d" % number]
-    return sink(root).pack([file(b"top/flip/" + name, mtime_ns=number) for name in names])
+    return inbox.packed(sink(root), [file(b"top/flip/" + name, mtime_ns=number) for name in names])
 
 
 def linked(root: Root, number: int) -> list[Receipt]:

@@ -18,7 +18,7 @@ from objxfer.files.entries import UNKNOWN_SIZE, Action, Answer, Entry, IfExists,
 from objxfer.files.root import Quirks, Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
-from support.inbox import MakeSink, Row, corpus, file, landed
+from support.inbox import MakeSink, Row, corpus, file, landed, packed
 from support.partials import partials
 
 TIME = 10**18
@@ -45,7 +45,7 @@ def lay(place: Path, contents: bytes = b"old", mtime_ns: int = TIME - 1) -> None
 
 
 def pack(sink: Sink, path: bytes = b"top/a.txt", contents: bytes = b"new") -> Receipt:
-    (receipt,) = sink.pack([file(path, contents)])
+    (receipt,) = packed(sink, [file(path, contents)])
     return receipt
 
 
@@ -69,7 +69,7 @@ class TestCorpus:
         verdict = sink.judge([kinds["file"]])[0]
         if not row.ok:
             receipts = [
-                sink.pack([file(row.name)])[0],
+                packed(sink, [file(row.name)])[0],
                 sink.links([kinds["link"]])[0],
                 sink.folders([kinds["folder"]])[0],
             ]
@@ -81,7 +81,7 @@ class TestCorpus:
             assert landed(inbox) == []
             return
         assert verdict.answer is Answer.WANTED
-        receipt = sink.pack([file(row.name)])[0]
+        receipt = packed(sink, [file(row.name)])[0]
         if receipt.action is Action.FAILED:
             pytest.skip(f"this file system does not take it: {receipt.reason}")
         assert receipt.action is Action.RECEIVED
@@ -103,7 +103,7 @@ def read(inbox: Path, path: bytes) -> bytes:
 
 class TestPack:
     def test_a_file_with_all_that_is_kept_of_it(self, sink: Sink, inbox: Path, umask: int) -> None:
-        (receipt,) = sink.pack([file(b"top/deep/a.txt", b"abc", TIME + 1, 0o6751)])
+        (receipt,) = packed(sink, [file(b"top/deep/a.txt", b"abc", TIME + 1, 0o6751)])
         assert receipt == Receipt(Action.RECEIVED, 3, file_digest(b"abc"), durable=True)
         status = (inbox / "top/deep/a.txt").stat()
         assert (inbox / "top/deep/a.txt").read_bytes() == b"abc"
@@ -118,7 +118,7 @@ class TestPack:
 
     def test_more_than_a_group_in_many_folders(self, sink: Sink, inbox: Path) -> None:
         files = [file(b"top/%d/%d" % (n % 170, n), b"%d" % n) for n in range(450)]
-        receipts = sink.pack(files)
+        receipts = packed(sink, files)
         assert [receipt.digest for receipt in receipts] == [
             file_digest(each.contents) for each in files
         ]
@@ -126,11 +126,11 @@ class TestPack:
 
     @pytest.mark.parametrize("time", [0, -1, -(2**63), 2**63 - 1, 15_021_000_000 * 10**9, 2**200])
     def test_no_time_fails_a_file(self, sink: Sink, time: int) -> None:
-        assert sink.pack([file(b"top/a", mtime_ns=time)])[0].action is Action.RECEIVED
+        assert packed(sink, [file(b"top/a", mtime_ns=time)])[0].action is Action.RECEIVED
 
     def test_one_that_fails_fails_alone(self, sink: Sink, inbox: Path) -> None:
         lay(inbox / "top/way")
-        receipts = sink.pack([file(b"top/a"), file(b"top/way/b"), file(b"top/c")])
+        receipts = packed(sink, [file(b"top/a"), file(b"top/way/b"), file(b"top/c")])
         assert [receipt.action for receipt in receipts] == [
             Action.RECEIVED,
             Action.FAILED,
@@ -141,12 +141,12 @@ class TestPack:
     def test_contents_of_another_length_fail_the_file(self, sink: Sink, inbox: Path) -> None:
         short = file(b"top/a", b"abc")
         short = type(short)(short.entry, b"ab")
-        (receipt,) = sink.pack([short])
+        (receipt,) = packed(sink, [short])
         assert receipt.code == ExitCode.INTEGRITY
         assert names(inbox / "top") == []
 
     def test_nothing_is_packed_into_nothing(self, sink: Sink) -> None:
-        assert sink.pack([]) == []
+        assert packed(sink, []) == []
 
 
 class TestUmask:
@@ -451,7 +451,7 @@ class TestFailures:
         lay(inbox / "top/a.txt")
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         try:
-            receipts = sink.pack([file(b"top/a.txt", b"x" * 100_001), file(b"top/small")])
+            receipts = packed(sink, [file(b"top/a.txt", b"x" * 100_001), file(b"top/small")])
             part = sink.open(file(b"top/large", b"x" * (20 * NODE)).entry)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -479,7 +479,7 @@ class TestFailures:
                     limits=Limits(),
                 )
                 lay(mount / "top/a.txt")
-                receipts = sink.pack([file(b"top/a.txt", b"x" * 2_000_000), file(b"top/small")])
+                receipts = packed(sink, [file(b"top/a.txt", b"x" * 2_000_000), file(b"top/small")])
                 part = sink.open(file(b"top/large", b"x" * (20 * NODE)).entry)
                 sink.close()
             assert [receipt.code for receipt in receipts] == [
@@ -518,7 +518,7 @@ class TestFailures:
     def test_a_size_that_no_file_can_have_fails_that_file(self, sink: Sink, size: int) -> None:
         (verdict,) = sink.judge([Entry(b"top/large", Kind.FILE, size)])
         assert verdict.code is ExitCode.PEER_NO_SPACE
-        assert sink.pack([file(b"top/small")])[0].action is Action.RECEIVED
+        assert packed(sink, [file(b"top/small")])[0].action is Action.RECEIVED
 
     def test_writes_may_be_short(
         self, sink: Sink, inbox: Path, monkeypatch: pytest.MonkeyPatch

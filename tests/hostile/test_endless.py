@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from objxfer.files.entries import Entry, Kind
 from objxfer.limits import KIB, Limits
 from objxfer.protocol.chunks import UNKNOWN, Type
 from objxfer.protocol.messages import Abort
-from objxfer.protocol.trees import Entries, Offer
+from objxfer.protocol.trees import Entries, Fate, Offer, Pack, Packed
 from support.connected import PATIENCE, begin
+from support.inbox import descriptors
 from support.wire import Wire, listening, packed_object
 
 
@@ -41,6 +44,29 @@ def test_files_announced_without_end_and_never_sent(inbox: Path) -> None:
             receiving.result(PATIENCE)
         wire.say(Type.OBJECT, 3, packed_object("raw", b"b", content=b"b"))
         assert server.recv(PATIENCE) == b""
+        server.abandon()
+
+
+def test_a_pack_of_more_files_than_can_be_held_open(inbox: Path) -> None:
+    count = 4_000
+    with listening(into=inbox) as (listener, _), Wire(listener.url).shake() as wire:
+        server = listener.accept(PATIENCE)
+        receiving = begin(server.recv, PATIENCE)
+        wire.say(Type.OFFER, 1, Offer((b"t",), b"", None, count, 0).pack())
+        assert wire.hear()[0].type is Type.ACCEPT
+        batch = [Entry(b"t/%d" % number, Kind.FILE) for number in range(count)]
+        wire.say(Type.ENTRIES, 1, Entries(batch).pack())
+        assert wire.hear()[0].type is Type.WANTED
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 250, hard))
+        try:
+            wire.say(Type.PACK, 1, Pack([Packed(Fate.READ, 0, 0, 0o644)] * count).pack())
+            wire.say(Type.DONE, 1)
+            report = receiving.result(PATIENCE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (report.exit_code, report.files) == (0, count)
+        assert len(os.listdir(inbox / "t")) == count
         server.abandon()
 
 

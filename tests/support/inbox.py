@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from objxfer.files.entries import Entry, IfExists, Kind
+from objxfer.files.entries import Entry, IfExists, Kind, Receipt
 from objxfer.files.sink import Arrived, Sink
 from objxfer.limits import Limits
 
@@ -73,6 +74,12 @@ def file(
     path: bytes, contents: bytes = b"new", mtime_ns: int = 10**18, mode: int = 0o644
 ) -> Arrived:
     return Arrived(Entry(path, Kind.FILE, len(contents), mtime_ns, mode), contents)
+
+
+def packed(sink: Sink, files: Sequence[Arrived]) -> list[Receipt]:
+    """Let small files arrive, and return what became of each."""
+    sink.pack(files)
+    return [receipt for _, receipt in sink.publish()]
 
 
 def descriptors() -> int:
