@@ -76,7 +76,7 @@ class Terms:
             raise TypeError("accepts is a list of names, not one string")
         base.check_classes(classes)
         for name in (*accepts, serializer):
-            if base.get(name).executes and name in accepts and keyring is None:
+            if base.executes(name) and name in accepts and keyring is None:
                 raise ValueError(
                     f"accepts=[{name!r}] needs key=…: without one anybody who can connect could"
                     " run code here"

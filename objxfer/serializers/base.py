@@ -29,6 +29,7 @@ GROUP: Final = "objxfer.serializers"
 NESTING: Final = Limits().nesting
 _NESTING_MATTERS: Final = frozenset({"json", "msgpack"})
 _NAME_SIZE: Final = 32
+_EXECUTING: Final = frozenset({"pickle", "cloudpickle"})
 _BUILT_IN: Final = {
     "raw": ("objxfer.serializers.plain", "RAW"),
     "text": ("objxfer.serializers.plain", "TEXT"),
@@ -140,6 +141,18 @@ def get(name: str, nesting: int = NESTING) -> AnySerializer:
     if name not in _registered:
         _register_plug_in(name)
     return _registered[name]
+
+
+def executes(name: str) -> bool:
+    """Tell whether loading what the serialiser of a name made can run code.
+
+    A built-in one is not imported for that: a connection may carry files only.
+
+    Raises:
+        ValueError: as ``get``.
+        Exception: as ``get``.
+    """
+    return name in _EXECUTING if name in _BUILT_IN else get(name).executes
 
 
 @cache
