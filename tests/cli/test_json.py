@@ -177,6 +177,8 @@ def test_a_delivery_that_fails_has_a_summary(commands: Commands) -> None:
     sending = commands.start("send", "-", "--to", receiving.url, "--json")
     receiving.out_line()
     sending.write(bytes(2_000_000))
+    while json.loads(receiving.out_line()).get("bytes_done", 0) < 1_000_000:
+        pass
     sending.process.kill()
     received = receiving.finish()
     check(received.lines)
