@@ -18,6 +18,8 @@ UPWARD = [
     ("objxfer.errors", "objxfer.files.digest"),
     ("objxfer.errors", "objxfer.limits"),
     ("objxfer.limits", "objxfer.security.keys"),
+    ("objxfer.interfaces", "objxfer.errors"),
+    ("objxfer.interfaces", "objxfer.transports.urls"),
     ("objxfer.files.digest", "objxfer.security.keys"),
     ("objxfer.files.digest", "objxfer.protocol.chunks"),
     ("objxfer.security.keys", "objxfer.files.digest"),

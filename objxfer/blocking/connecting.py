@@ -15,7 +15,7 @@ from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring
-from objxfer.transports.addresses import dial
+from objxfer.transports.dialling import dial
 from objxfer.transports.urls import Url
 
 if TYPE_CHECKING:

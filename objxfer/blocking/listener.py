@@ -23,11 +23,12 @@ from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import ConnectionClosed, ObjxferError, Timeout
 from objxfer.files.entries import KEEP, IfExists
+from objxfer.interfaces import local_addresses
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Role
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.keys import Key, Keyring
-from objxfer.transports.addresses import bind, local_addresses
+from objxfer.transports.addresses import bind
 from objxfer.transports.urls import Url
 
 PENDING: Final = 512

@@ -29,7 +29,7 @@ from objxfer.errors import (
     Timeout,
 )
 from objxfer.security.keys import Keyring
-from objxfer.transports.addresses import dial
+from objxfer.transports.dialling import dial
 from objxfer.transports.urls import Url
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
 from support.inbox import descriptors
