@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from objxfer.errors import IntegrityError as IntegrityError
     from objxfer.errors import KeyFileError as KeyFileError
     from objxfer.errors import LimitExceeded as LimitExceeded
+    from objxfer.errors import NameTaken as NameTaken
     from objxfer.errors import NoSpace as NoSpace
     from objxfer.errors import NotAllowed as NotAllowed
     from objxfer.errors import NotSerializable as NotSerializable
@@ -92,6 +93,7 @@ _HOMES: Final = {
         "IntegrityError",
         "KeyFileError",
         "LimitExceeded",
+        "NameTaken",
         "NoSpace",
         "NotAllowed",
         "NotSerializable",

@@ -6,6 +6,7 @@ The tree::
     ├── ConnectionClosed (EOFError)      the peer ended the connection, as agreed
     │   └── ConnectionLost               it ended without saying so
     ├── CannotConnect                    nobody answers there
+    ├── NameTaken                        somebody else on the network announces this name
     ├── Timeout (TimeoutError)           a deadline passed while the peer was waited for
     ├── AuthenticationError              the peer does not prove who it is
     │   └── WrongKey                     it does not hold our key
@@ -107,6 +108,12 @@ class ConnectionLost(ConnectionClosed):
 
 class CannotConnect(ObjxferError):
     """No connection could be made; nothing was sent."""
+
+    default_exit_code = ExitCode.CANNOT_CONNECT
+
+
+class NameTaken(ObjxferError):
+    """Somebody else on the network announces this name; it is announced from here no more."""
 
     default_exit_code = ExitCode.CANNOT_CONNECT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -20,10 +21,12 @@ HEAVY = {
         "click",
         "cloudpickle",
         "cryptography",
+        "ifaddr",
         "msgpack",
         "numpy",
         "pickle",
         "platformdirs",
+        "zeroconf",
     ),
     *("asyncio", "multiprocessing", "socket", "ssl", "tqdm"),
 }
@@ -74,5 +77,27 @@ def test_importing_it_loads_nothing_heavy(program: str) -> None:
 
 
 def test_connecting_does_not_load_what_it_does_not_use() -> None:
-    unused = {"asyncio", "cloudpickle", "multiprocessing", "numpy", "tqdm"}
+    unused = {"asyncio", "cloudpickle", "ifaddr", "multiprocessing", "numpy", "tqdm", "zeroconf"}
     assert not loaded_by("import objxfer; objxfer.connect, objxfer.listen, objxfer.push") & unused
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "digest pyproject.toml",
+        "send pyproject.toml --to tcp://127.0.0.1:1 --insecure --retry 0",
+        "receive --listen tcp://192.0.2.1:0 --insecure",
+        "serve objxfer --listen tcp://192.0.2.1:0 --insecure",
+    ],
+)
+def test_a_command_that_looks_for_nobody_does_not_load_what_looks(command: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "objxfer_cli", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT,
+    )
+    loaded = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
+    assert "objxfer_cli.options" in loaded, "the command did not run"
+    assert not {name.partition(".")[0] for name in loaded} & {"asyncio", "zeroconf"}

@@ -24,7 +24,8 @@ NEAR, FAR = "10.213.77.1", "10.213.77.2"
 _DEVICE: Final = "/dev/net/tun"
 _TUNSETIFF: Final = 0x400454CA
 _TUN_WITHOUT_HEADER: Final = 0x1001
-_HOLD: Final = ("unshare", "--net", "sh", "-c", "echo there; exec cat")
+HOLD: Final = ("unshare", "--net", "sh", "-c", "echo there; exec cat")
+"""A command that makes a network, says so, and keeps it until its input ends."""
 
 
 class Weather(NamedTuple):
@@ -77,7 +78,7 @@ class Link:
 
     def _network(self, exit_stack: ExitStack, own: str, peer: str) -> tuple[list[str], int]:
         """Make a network of one address; return how to run something there, and its wire."""
-        holder = subprocess.Popen(_HOLD, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holder = subprocess.Popen(HOLD, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         exit_stack.callback(holder.communicate)
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"there\n"
@@ -130,14 +131,16 @@ class Link:
         return [now + weather.delay + random.uniform(-spread, spread) for _ in range(times)]
 
 
-def _why_not() -> str:
+def why_no_networks(*, device: bool) -> str:
+    """Return why no network can be made here, and if need be no device in it; or ""."""
     if os.name != "posix" or os.geteuid() != 0:
         return "networks are made by root"
     missing = [tool for tool in ("ip", "unshare", "nsenter") if shutil.which(tool) is None]
-    if missing or not Path(_DEVICE).exists():
+    if missing or (device and not Path(_DEVICE).exists()):
         return f"there is no {(missing or [_DEVICE])[0]}"
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
     return "" if tried.returncode == 0 else "no network can be made here"
 
 
-needs_networks = pytest.mark.skipif(bool(_why_not()), reason=_why_not())
+_WHY_NOT: Final = why_no_networks(device=True)
+needs_networks = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
