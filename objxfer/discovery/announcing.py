@@ -15,13 +15,11 @@ from typing import Final
 
 from zeroconf import NonUniqueNameException, ServiceInfo
 
-from objxfer.discovery.multicast import Multicast
+from objxfer.discovery.multicast import FOLLOW, Multicast
 from objxfer.discovery.names import PEER_ID, PEER_ID_SIZE, SERVICE, full_name
 from objxfer.errors import NameTaken, Timeout
 from objxfer.interfaces import Interface
 
-# How often is looked whether the network came, went or changed.
-_FOLLOW: Final = 2.0
 # An empty TXT record is one empty string (RFC 6763, section 6.1).
 _NOTHING: Final = b"\0"
 
@@ -52,9 +50,9 @@ class Announcement:
         try:
             self._outcome.result(timeout)
         except TimeoutError as error:
-            if self._outcome.done():
-                raise
-            raise Timeout("it is not known yet whether the name is free") from error
+            if not self._outcome.done():
+                raise Timeout("it is not known yet whether the name is free") from error
+            self._outcome.result()
 
     def _announced(self) -> None:
         self._outcome.set_result(None)
@@ -130,7 +128,7 @@ def announce(
         announcement._announced()
         await repeated
         while True:
-            await asyncio.sleep(_FOLLOW)
+            await asyncio.sleep(FOLLOW)
             if await multicast.follow():
                 info.addresses = _addresses(multicast.interfaces)
                 await (await zeroconf.async_update_service(info))

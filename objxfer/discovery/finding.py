@@ -27,7 +27,7 @@ from zeroconf import (
     Zeroconf,
 )
 
-from objxfer.discovery.multicast import Multicast
+from objxfer.discovery.multicast import FOLLOW, Multicast
 from objxfer.discovery.names import SERVICE, full_name, instance_of, peer_id_in
 from objxfer.discovery.sightings import Service, Sightings
 from objxfer.interfaces import Interface
@@ -45,8 +45,6 @@ _QUERY: Final = 0
 _SECOND_QUESTION: Final = 0.25
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 3600.0
-# How often is looked whether the network came, went or changed.
-_FOLLOW: Final = 2.0
 
 
 @contextmanager
@@ -128,7 +126,7 @@ async def _ask(multicast: Multicast, name: str | None) -> None:
         multicast.zeroconf.zeroconf.async_send(question)
         ask_at = time.monotonic() + pause
         while (left := ask_at - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, _FOLLOW))
+            await asyncio.sleep(min(left, FOLLOW))
             if await multicast.follow():
                 return
         pause = _FIRST_PAUSE if unicast else min(2 * pause, _LONGEST_PAUSE)

@@ -22,6 +22,9 @@ from objxfer.interfaces import interfaces as all_interfaces
 
 HINT: Final = "without it, the address is named directly, as in tls://HOST[:PORT]"
 
+FOLLOW: Final = 2.0
+"""Seconds between two looks at whether the network came, went or changed."""
+
 # RFC 6762, section 3.
 _PORT: Final = 5353
 _IPV4: Final = socket.AF_INET, "224.0.0.251", socket.IPPROTO_IP, socket.IP_MULTICAST_IF

@@ -166,7 +166,7 @@ def test_no_error_in_a_callback_is_lost(
 
 def test_a_network_that_changes_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     present = [each for each in interfaces() if each.loopback]
-    monkeypatch.setattr(finding, "_FOLLOW", 0.01)
+    monkeypatch.setattr(finding, "FOLLOW", 0.01)
     monkeypatch.setattr(multicast, "all_interfaces", lambda: list(present))
     asked = threading.Semaphore(0)
     ask = finding._ask

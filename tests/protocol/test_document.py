@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from objxfer.discovery.names import PEER_ID, PEER_ID_SIZE, SERVICE
 from objxfer.errors import ExitCode
 from objxfer.files.digest import NODE, file_digest, written
 from objxfer.limits import KIB
@@ -20,7 +21,7 @@ from objxfer.protocol.chunks import (
     PAYLOAD_LIMIT,
     Type,
 )
-from objxfer.protocol.handshake import FieldNumber, Hello, Mode, Role
+from objxfer.protocol.handshake import ANYBODY, FieldNumber, Hello, Mode, Role
 from objxfer.protocol.states import ANSWERS, LEGAL, OPENED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -146,6 +147,14 @@ def test_a_header_lies_as_it_is_printed() -> None:
     assert fields["digest"] == (16, 32)
     assert fields["tag"] == (HEADER.size, 32)
     assert fields["payload"] == (OVERHEAD, None)
+
+
+def test_what_is_announced_is_what_is_printed() -> None:
+    section = DOCUMENT.read_text().split("## 13. Discovery")[1]
+    service, _, domain = SERVICE.removesuffix(".").rpartition(".")
+    assert f"`{service}`, in `{domain}`" in section
+    assert f"`{PEER_ID}=` and the public id of the peer, {2 * PEER_ID_SIZE} hex" in section
+    assert len(ANYBODY) == PEER_ID_SIZE
 
 
 def test_the_printed_lines_compute_a_digest() -> None:

@@ -15,6 +15,7 @@ HERE_IPV4, THERE_IPV4 = "10.213.78.1", "10.213.78.2"
 """The addresses of the two, where they have such."""
 HERE_IPV6, THERE_IPV6 = "fe80::213:1", "fe80::213:2"
 """Their link-local ones."""
+NOBODY: Final = "02:00:00:00:00:99"
 WIRE: Final = "wire0"
 """What both call the interface to the other."""
 
@@ -41,6 +42,10 @@ class Neighbour:
         )
         self._programs.append(started)
         return started
+
+    def swallow(self, address: str) -> None:
+        """Let what is sent to an address on the cable arrive nowhere, and nobody be told so."""
+        self.run("ip", "neighbour", "replace", address, "lladdr", NOBODY, "dev", WIRE)
 
     def close(self) -> None:
         """End all programs, and the network."""
