@@ -152,6 +152,20 @@ def test_a_rogue_with_the_same_name_does_not_hide_the_honest_one(cable: Cable) -
     searching.kill()
 
 
+def test_where_a_rogue_answers_the_next_is_tried(cable: Cable) -> None:
+    announce(cable.there, "4", 6259)
+    rogue = cable.here.python(ROGUE, "4", HERE_IPV4)
+    assert rogue.line() == "announced"
+    for neighbour, port, word in ((cable.there, 6259, "honest"), (cable.here, 6666, "rogue")):
+        assert neighbour.python(ANSWER, str(port), word).line() == "listening"
+    meeting = cable.here.python(MEET)
+    said = [meeting.line()]
+    while said[-1] != "honest":
+        said.append(meeting.line())
+    assert set(said[:-1]) <= {"rogue"}
+    assert meeting.finish() == []
+
+
 def test_a_flood_of_rogues_does_not_hide_the_honest_one(cable: Cable) -> None:
     announce(cable.there, "4", 6259)
     flood = cable.here.python(FLOOD, "4", HERE_IPV4)
@@ -209,6 +223,37 @@ def test_a_port_that_is_not_shared(cable: Cable) -> None:
         said[0] == "10 cannot announce '4': another program holds port 5353 and does not share it"
     )
 
+
+ANSWER: Final = """
+import socket, sys
+address = ("", int(sys.argv[1]))
+with socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+    print("listening", flush=True)
+    while True:
+        taken, _ = listener.accept()
+        with taken:
+            taken.sendall(sys.argv[2].encode())
+"""
+
+MEET: Final = """
+import time
+from objxfer.discovery.finding import find
+from objxfer.transports.dialling import dial_each
+from objxfer.transports.urls import Url
+heard = {}
+with find("4", 30) as services:
+    while len(heard) < 2:
+        service = next(services)
+        urls = [Url("tls", address, service.port) for address in service.addresses]
+        heard.setdefault(service.port, []).extend(urls)
+for sock in dial_each(list(heard.values()), time.monotonic() + 30, most=5, name="room 4"):
+    with sock, sock.makefile() as stream:
+        said = stream.read()
+    print(said, flush=True)
+    if said == "honest":
+        break
+"""
+"""Tries one service after the other until it is the one that is meant."""
 
 FAIL: Final = """
 from objxfer.discovery.announcing import announce
