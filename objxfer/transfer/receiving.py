@@ -15,12 +15,13 @@ from objxfer.errors import ExitCode, FileFailed, LimitExceeded, NoSpace, Objxfer
 from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
 from objxfer.files.sink import Arrived
-from objxfer.limits import MIB, Limits
+from objxfer.limits import Limits
 from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.messages import Data, Done, Message
 from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Nodes, Offer, Pack, Patch
 from objxfer.transfer.buffers import Pool
+from objxfer.transfer.group import Group
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import (
     CARRIED,
@@ -34,9 +35,6 @@ from objxfer.transfer.report import (
 from objxfer.transfer.settling import Settling
 from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
 
-_GROUP_FILES: Final = 200
-_GROUP_BYTES: Final = 64 * MIB
-_GROUP_SECONDS: Final = 2.0
 _AHEAD: Final = 16_384
 """Files that may be announced and not sent yet: all of them are remembered."""
 
@@ -155,8 +153,7 @@ class _TreeReceiver:
         """Files that will come, and how many of their nodes seem to lie here."""
         self._kept: dict[bytes, int] = {}
         """Bytes that lay here already, of the files of this group."""
-        self._group_files = self._group_bytes = 0
-        self._group_began = 0.0
+        self._group = Group()
 
     def receive(self, open_taker: OpenTaker) -> Steps[Report]:
         """Receive everything, from the answer to the offer to the last receipt."""
@@ -186,8 +183,8 @@ class _TreeReceiver:
     def _next(self, taker: Taker) -> Steps[Message]:
         """Wait for the next message; what is finished by then is not kept waiting."""
         message: Message | None = None
-        if self._group_files:
-            if not self._due:
+        if self._group.files:
+            if not self._group.due(self._port.now):
                 message = yield Receive(wait=False)
             if message is None:
                 yield from self._publish(taker)
@@ -255,12 +252,12 @@ class _TreeReceiver:
             at += file.size
         done = 0
         while done < len(arrived):
-            if self._due:
+            if not self._group.room:
                 yield from self._publish(taker)
-            some = arrived[done : done + _GROUP_FILES - self._group_files]
+            some = arrived[done : done + self._group.room]
             yield from run(partial(taker.pack, some), brief=taker.brief)
             done += len(some)
-            self._finished(len(some), sum(file.entry.size for file in some))
+            self._group.add(len(some), sum(file.entry.size for file in some), self._port.now)
         POOL.give(contents)
         self._tally.bytes_done += at
 
@@ -288,23 +285,7 @@ class _TreeReceiver:
         yield from run(lambda: part.finish(size, file.mtime_ns, file.mode), brief=not held)
         if settling.kept:
             self._kept[entry.path] = settling.kept
-        self._finished(1, size)
-
-    def _finished(self, files: int, size: int) -> None:
-        """Count what waits for its receipt."""
-        if not self._group_files:
-            self._group_began = self._port.now
-        self._group_files += files
-        self._group_bytes += size
-
-    @property
-    def _due(self) -> bool:
-        """Whether the group is large or old enough to be published, whatever comes next."""
-        return (
-            self._group_files >= _GROUP_FILES
-            or self._group_bytes >= _GROUP_BYTES
-            or (self._group_files > 0 and self._port.now - self._group_began >= _GROUP_SECONDS)
-        )
+        self._group.add(1, size, self._port.now)
 
     def _take_piece(self, part: Part, settling: Settling, message: Message) -> Steps[None]:
         """Take what comes of a file: data, or what to compare with what lies here."""
@@ -329,8 +310,8 @@ class _TreeReceiver:
         self._tally.path_done += size
 
     def _publish(self, taker: Taker) -> Steps[None]:
-        if self._group_files:
-            self._group_files = self._group_bytes = 0
+        if self._group.files:
+            self._group.clear()
             published = yield from run(taker.publish)
             yield from self._send_receipts(
                 [entry for entry, _ in published], [receipt for _, receipt in published]
