@@ -41,11 +41,15 @@ if TYPE_CHECKING:
     from objxfer.errors import RefusedByPeer as RefusedByPeer
     from objxfer.errors import Timeout as Timeout
     from objxfer.errors import UnsafePath as UnsafePath
+    from objxfer.errors import WrongCode as WrongCode
     from objxfer.errors import WrongKey as WrongKey
     from objxfer.files.entries import IfExists as IfExists
     from objxfer.limits import Limits as Limits
     from objxfer.security.keys import Key as Key
     from objxfer.security.keys import Keyring as Keyring
+    from objxfer.security.pairing import Code as Code
+    from objxfer.security.pairing import Invitation as Invitation
+    from objxfer.security.pairing import Pair as Pair
     from objxfer.serializers.base import Serializer as Serializer
     from objxfer.serializers.base import register as register
     from objxfer.serializers.classes import register_class as register_class
@@ -73,6 +77,9 @@ _HOMES: Final = {
     "Limits": "limits",
     "Key": "security.keys",
     "Keyring": "security.keys",
+    "Code": "security.pairing",
+    "Invitation": "security.pairing",
+    "Pair": "security.pairing",
     "Serializer": "serializers.base",
     "register": "serializers.base",
     "register_class": "serializers.classes",
@@ -84,6 +91,7 @@ _HOMES: Final = {
 } | dict.fromkeys(
     (
         "AuthenticationError",
+        "WrongCode",
         "WrongKey",
         "CannotConnect",
         "ConnectionClosed",

@@ -9,7 +9,8 @@ The tree::
     ├── NameTaken                        somebody else on the network announces this name
     ├── Timeout (TimeoutError)           a deadline passed while the peer was waited for
     ├── AuthenticationError              the peer does not prove who it is
-    │   └── WrongKey                     it does not hold our key
+    │   ├── WrongKey                     it does not hold our key
+    │   └── WrongCode                    one of the two codes is wrong, or was tried before
     ├── ProtocolMismatch                 the peer speaks something else, or another version
     ├── IntegrityError                   bytes arrived that were not sent
     ├── PeerError                        the peer broke the rules of the protocol
@@ -132,6 +133,10 @@ class AuthenticationError(ObjxferError):
 
 class WrongKey(AuthenticationError):
     """The peer does not hold our key; it may hold another."""
+
+
+class WrongCode(AuthenticationError):
+    """The codes of the two sides differ, or the one that waited was tried before."""
 
 
 class ProtocolMismatch(ObjxferError):

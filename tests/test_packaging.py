@@ -77,7 +77,16 @@ def test_importing_it_loads_nothing_heavy(program: str) -> None:
 
 
 def test_connecting_does_not_load_what_it_does_not_use() -> None:
-    unused = {"asyncio", "cloudpickle", "ifaddr", "multiprocessing", "numpy", "tqdm", "zeroconf"}
+    unused = {
+        "asyncio",
+        "cloudpickle",
+        "ifaddr",
+        "multiprocessing",
+        "numpy",
+        "spake2",
+        "tqdm",
+        "zeroconf",
+    }
     assert not loaded_by("import objxfer; objxfer.connect, objxfer.listen, objxfer.push") & unused
 
 

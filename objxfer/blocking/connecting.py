@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.terms import SAFE, Terms
+from objxfer.blocking.trust import Trusted
 from objxfer.errors import CannotConnect, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import Role
-from objxfer.security.keyfiles import StrPath
-from objxfer.security.keys import Key, Keyring
+from objxfer.protocol.hello import Role
 from objxfer.transports.dialling import dial
 from objxfer.transports.urls import Url
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 def connect(
     url: str,
     *,
-    key: Key | Keyring | StrPath | None = None,
+    key: Trusted | None = None,
+    peer_id: bytes | None = None,
     serializer: str = "msgpack",
     accepts: Sequence[str] = SAFE,
     classes: Sequence[str] | None = None,
@@ -41,8 +41,11 @@ def connect(
     Args:
         url: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``; the scheme alone decides about
             encryption. Files are pushed into FOLDER unless told otherwise.
-        key: what both sides hold; a path is that of a key file. None reads no file and no
-            environment, and needs ``insecure``.
+        key: what both sides hold; a path is that of a key file. A ``Pair`` reaches that peer and
+            no other. With a ``Code``, over TLS only, this is the one try at it. None reads no file
+            and no environment, and needs ``insecure``.
+        peer_id: 16 bytes that this side goes by where a code makes a pair of it and its peer; None
+            is other ones in each process. A ``Pair`` says them itself.
         serializer: what ``send`` uses unless told otherwise.
         accepts: the serialisers that received objects may come from. Naming ``pickle`` or
             ``cloudpickle`` lets whoever holds the key run code here.
@@ -56,7 +59,8 @@ def connect(
 
     Raises:
         CannotConnect: nobody answers there.
-        AuthenticationError: who answers does not hold the key.
+        AuthenticationError: who answers does not hold the key; its subclass ``WrongCode`` says
+            that the code is wrong, or was tried before, and is of no more use.
         ProtocolMismatch: who answers speaks something else.
         Timeout: the time is up.
         ObjxferError: the URL is none, or there is no key.
@@ -65,7 +69,10 @@ def connect(
     target = Url.target(url)
     terms = Terms.check(
         url,
+        role=Role.CLIENT,
+        encrypted=target.encrypted,
         key=key,
+        peer_id=peer_id,
         serializer=serializer,
         accepts=accepts,
         classes=classes,

@@ -23,6 +23,7 @@ from objxfer.errors import (
     RefusedByPeer,
 )
 from objxfer.files.entries import IfExists
+from objxfer.protocol.hello import Mode
 from objxfer.protocol.messages import Object, Objects
 from objxfer.security.keyfiles import StrPath
 from objxfer.serializers.base import AnySerializer
@@ -50,6 +51,9 @@ class Connection:
     Attributes:
         peer: the other side's address.
         url: where it is, as one would connect to it.
+        key_id: what the key is called that both sides hold by now; empty if nobody proved any.
+        pair: what this side needs to meet the peer again without a code; None where no code was
+            used, or where both sides are the same peer.
     """
 
     def __init__(self, greeter: Greeter, *, url: str, folder: bytes = b"") -> None:
@@ -60,6 +64,8 @@ class Connection:
         self.peer = greeter.transport.peer
         self.encrypted = url.startswith("tls:")
         self._folder = folder
+        self.key_id = established.key_id.hex()
+        self.pair = established.pair
         self._terms = greeter.terms
         exchange = Exchange(established, greeter.terms.limits, time.monotonic())
         self._pump = Pump(greeter.transport, exchange)
@@ -356,7 +362,7 @@ class Connection:
                     f"the receiver accepts {ascii(', '.join(accepted))[1:-1] or 'no objects'},"
                     f" not {name}. Nothing was sent; the connection stays usable."
                 )
-            if serializer.executes and self._terms.keyring is None:
+            if serializer.executes and self._exchange.established.mode is Mode.NONE:
                 raise NotAllowed(f"{name} is never sent without a key")
             self._serializers[name] = serializer
         return serializer

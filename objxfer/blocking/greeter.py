@@ -10,15 +10,14 @@ import socket
 from typing import Final
 
 from objxfer.blocking.terms import Terms
-from objxfer.errors import ConnectionLost, ObjxferError, ProtocolMismatch, WrongKey
-from objxfer.protocol.handshake import HELLO_LIMIT, Established, Role
+from objxfer.errors import ConnectionLost, ObjxferError, ProtocolMismatch, WrongCode, WrongKey
+from objxfer.protocol.handshake import ENCRYPTED, PLAIN, Established
+from objxfer.protocol.hello import HELLO_LIMIT, Role
 from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports.base import Transport
 from objxfer.transports.sockets import SocketTransport
 from objxfer.transports.tls import TlsTransport
 
-_PLAIN: Final = b"plain"
-_TLS: Final = b"tls"
 _AT_ONCE: Final = HELLO_LIMIT + TAG_SIZE
 
 
@@ -47,7 +46,7 @@ class Greeter:
         self.transport: Transport = self._tls or plain
         self.name = name or self.transport.peer
         self.established: Established | None = None
-        self._handshake = None if encrypted else terms.handshake(role, _PLAIN)
+        self._handshake = None if encrypted else terms.handshake(role, PLAIN)
         self._outgoing = b"" if self._handshake is None else self._handshake.greeting()
         self._buffer = memoryview(bytearray(_AT_ONCE))
 
@@ -55,6 +54,11 @@ class Greeter:
     def heard(self) -> bool:
         """Whether the peer has said a valid hello."""
         return self._handshake is not None and self._handshake.heard
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the peer has made its one guess at the secret, right or wrong."""
+        return self._handshake is not None and self._handshake.guessed
 
     @property
     def wants_write(self) -> bool:
@@ -85,7 +89,7 @@ class Greeter:
         if self._tls is not None and self._handshake is None:
             if not self._tls.handshake():
                 return False
-            channel = _TLS + self._tls.certificate_hash()
+            channel = ENCRYPTED + self._tls.certificate_hash()
             self._handshake = self.terms.handshake(self.role, channel)
             self._outgoing = self._handshake.greeting()
         handshake = self._handshake
@@ -118,13 +122,15 @@ class Greeter:
 
     def _named(self, error: ObjxferError) -> ObjxferError:
         """Say of whom an error speaks, as a user would want to read it."""
-        key_id = self.terms.key_id
+        key_id = self.terms.trust.key_id
         if isinstance(error, WrongKey) and key_id:
             return WrongKey(
                 f"{self.name} does not hold our key ({key_id})",
                 hint="compare the key ids both sides show",
             )
         hint = error.hint
+        if isinstance(error, WrongCode):
+            hint = "ask for a new code: each can be tried once"
         if isinstance(error, ProtocolMismatch) and self._tls is None and not self.heard:
             hint = hint or "it may be listening on tls://"
         return type(error)(f"{self.name}: {error}", hint=hint, exit_code=error.exit_code)

@@ -129,7 +129,7 @@ class Inbox:
                 terms.into,
                 terms.if_exists,
                 terms.limits,
-                owner=self._exchange.established.own.key_id,
+                owner=self._exchange.established.key_id,
                 keep_partial=terms.keep_partial,
             ),
             limits=terms.limits,

@@ -21,13 +21,13 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
-from objxfer.errors import ConnectionClosed, ObjxferError, Timeout
+from objxfer.blocking.trust import Trusted
+from objxfer.errors import AuthenticationError, ConnectionClosed, ObjxferError, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.interfaces import local_addresses
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import Role
-from objxfer.security.keyfiles import StrPath
-from objxfer.security.keys import Key, Keyring
+from objxfer.protocol.hello import Role
+from objxfer.security.pairing import Invitation
 from objxfer.transports.addresses import bind
 from objxfer.transports.urls import Url
 
@@ -69,8 +69,8 @@ class Listener:
         hosts = [url.host] if url.host else local_addresses()
         self.urls = [replace(url, host=host, port=port).address for host in hosts]
         self.url = self.urls[0]
-        self.key_id = terms.key_id
-        self._accepted: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
+        self.key_id = terms.trust.key_id
+        self._accepted: queue.SimpleQueue[Connection | ObjxferError] = queue.SimpleQueue()
         self._pending: OrderedDict[int, tuple[Greeter, float]] = OrderedDict()
         self._selector = selectors.DefaultSelector()
         for sock in self._sockets:
@@ -90,16 +90,17 @@ class Listener:
 
         Raises:
             Timeout: none came in so many seconds.
+            AuthenticationError: all codes of the invitation are burnt; nobody can come any more.
             ConnectionClosed: the listener is closed.
         """
         try:
-            connection = self._accepted.get(timeout=timeout)
+            taken = self._accepted.get(timeout=timeout)
         except queue.Empty:
             raise Timeout("nobody connected in time") from None
-        if connection is None:
-            self._accepted.put(None)  # for the next who waits
-            raise ConnectionClosed("the listener is closed")
-        return connection
+        if isinstance(taken, ObjxferError):
+            self._accepted.put(taken)  # for the next who waits
+            raise type(taken)(str(taken), hint=taken.hint)
+        return taken
 
     def close(self) -> None:
         """Stop listening; whoever waits in ``accept`` gets ConnectionClosed.
@@ -245,6 +246,22 @@ class Listener:
                 self._on_refused(peer, error)
             except Exception:  # the listener outlives what its user's code does
                 log.exception("! on_refused failed")
+        if greeter.guessed and self._terms.trust.invitation is not None:
+            self._burn(self._terms.trust.invitation)
+
+    def _burn(self, invitation: Invitation) -> None:
+        log.warning("! a code of room %d was guessed wrong, and is burnt", invitation.room)
+        try:
+            invitation.burn()
+        except Exception:  # as above
+            log.exception("! on_burnt failed")
+        if invitation.code is None:
+            self._accepted.put(
+                AuthenticationError(
+                    "every code was guessed wrong, and nobody can come any more",
+                    hint="begin again for new ones; if nobody mistyped, somebody is guessing",
+                )
+            )
 
     def _forget(self, greeter: Greeter) -> None:
         del self._pending[id(greeter)]
@@ -260,15 +277,18 @@ class Listener:
         if self._spare >= 0:
             os.close(self._spare)
         with contextlib.suppress(queue.Empty):
-            while (connection := self._accepted.get_nowait()) is not None:
-                connection.abandon()
-        self._accepted.put(None)
+            while True:
+                taken = self._accepted.get_nowait()
+                if isinstance(taken, Connection):
+                    taken.abandon()
+        self._accepted.put(ConnectionClosed("the listener is closed"))
 
 
 def listen(
     url: str,
     *,
-    key: Key | Keyring | StrPath | None = None,
+    key: Trusted | None = None,
+    peer_id: bytes | None = None,
     serializer: str = "msgpack",
     accepts: Sequence[str] = SAFE,
     classes: Sequence[str] | None = None,
@@ -286,7 +306,9 @@ def listen(
         url: ``tls://`` or ``tcp://``, with a host and port to listen on, or without for all
             interfaces and port 6259; port 0 takes any.
         on_refused: told of each that was not let in.
-        key: as for ``connect``, like all others. Any key of a ``Keyring`` lets in.
+        key: as for ``connect``, like all others. Any key of a ``Keyring`` lets in, and of a list
+            of keys and pairs. An ``Invitation`` lets one guest in, with its code, over TLS only.
+        peer_id: as for ``connect``.
         serializer: what ``send`` uses unless told otherwise.
         accepts: the serialisers that received objects may come from.
         classes: with pickle, the only classes taken.
@@ -305,7 +327,10 @@ def listen(
     where = Url.listening(url)
     terms = Terms.check(
         url,
+        role=Role.SERVER,
+        encrypted=where.encrypted,
         key=key,
+        peer_id=peer_id,
         serializer=serializer,
         accepts=accepts,
         classes=classes,

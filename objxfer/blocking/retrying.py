@@ -16,6 +16,7 @@ from objxfer.errors import (
     ObjxferError,
     ProtocolMismatch,
     Timeout,
+    WrongCode,
 )
 from objxfer.transfer.report import Report
 
@@ -85,6 +86,8 @@ def persist(
             time.sleep(pause)
             try:
                 connection = reconnect()
+            except WrongCode:  # there is no second try at one
+                raise
             except _ABSENT as error:
                 # If it stays so, that another holds the address is the reason to name.
                 lost = (

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Final, Self
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import Listener, listen
+from objxfer.blocking.trust import Lasting
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -26,7 +28,7 @@ from objxfer.files.entries import KEEP, IfExists
 from objxfer.files.root import Root
 from objxfer.limits import Limits
 from objxfer.security.keyfiles import StrPath
-from objxfer.security.keys import Key, Keyring
+from objxfer.security.pairing import Invitation
 from objxfer.transfer.progress import Progress
 from objxfer.transfer.report import EntryReport, Report
 
@@ -207,7 +209,7 @@ def serve(
     folder: StrPath,
     url: str = "tls://",
     *,
-    key: Key | Keyring | StrPath | None = None,
+    key: Lasting | Sequence[Lasting] | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
     keep_partial: float = KEEP,
     limits: Limits | None = None,
@@ -219,7 +221,7 @@ def serve(
     Args:
         folder: where deliveries land; must exist.
         url: where to listen, as for ``listen``.
-        key: what senders must hold.
+        key: what senders must hold: any of these keys, or their half of any of these pairs.
         if_exists: what happens where a different file lies under a name.
         keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what is accepted at the most.
@@ -228,9 +230,12 @@ def serve(
 
     Raises:
         FileFailed: the folder is absent.
+        TypeError: the key is an ``Invitation``, which lets in one guest and no more.
         CannotConnect: the address is taken or not this machine's.
         ObjxferError: the URL is none, or there is no key.
     """
+    if isinstance(key, Invitation):
+        raise TypeError("an Invitation lets one guest in: listen() takes it, and serve() stays")
     watcher = watcher or Watcher()
     Root(folder).close()  # a mount that is missing is found out now
     listener = listen(

@@ -9,9 +9,10 @@ from typing import BinaryIO
 from objxfer.blocking.connecting import connect
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.retrying import RETRIES, persist
+from objxfer.blocking.trust import Trusted
 from objxfer.files.entries import IfExists
 from objxfer.security.keyfiles import StrPath
-from objxfer.security.keys import Key, Keyring
+from objxfer.security.pairing import Code
 from objxfer.transfer.progress import Progress
 from objxfer.transfer.report import OnEntry, Report
 
@@ -20,7 +21,7 @@ def push(
     paths: StrPath | Sequence[StrPath] | BinaryIO,
     *,
     to: str,
-    key: Key | Keyring | StrPath | None = None,
+    key: Trusted | None = None,
     name: str | None = None,
     if_exists: IfExists | str | None = None,
     copy_links: bool = False,
@@ -33,7 +34,7 @@ def push(
     """Deliver files and folders over a connection of their own; see ``Connection.push``.
 
     A connection that is lost is made again, and the delivery goes on where it stopped; a
-    stream cannot, for what was read of it cannot be read again.
+    stream cannot, for what was read of it cannot be read again, nor does a ``Code`` connect twice.
 
     Args:
         paths: what to send.
@@ -69,7 +70,7 @@ def push(
             report=report,
         )
 
-    if not isinstance(paths, str | os.PathLike | Sequence):
+    if isinstance(key, Code) or not isinstance(paths, str | os.PathLike | Sequence):
         retries = 0
     return persist(dial(), dial, deliver, report=report, retries=retries)
 
@@ -78,7 +79,7 @@ def send(
     obj: object,
     *,
     to: str,
-    key: Key | Keyring | StrPath | None = None,
+    key: Trusted | None = None,
     serializer: str = "msgpack",
     progress: Progress | None = None,
     insecure: bool = False,

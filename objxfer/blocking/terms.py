@@ -8,20 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from objxfer.blocking.trust import Trust, Trusted
 from objxfer.errors import ExitCode, ObjxferError
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import (
-    NONCE_SIZE,
-    PEER_ID_SIZE,
-    Handshake,
-    Hello,
-    Largest,
-    Mode,
-    Role,
-)
-from objxfer.security.keyfiles import StrPath
-from objxfer.security.keys import Key, Keyring, as_keyring
+from objxfer.protocol.handshake import Handshake
+from objxfer.protocol.hello import ANYBODY, NONCE_SIZE, Hello, Largest, Mode, Role
+from objxfer.security.pairing import PEER_ID_SIZE, check_peer_id
 from objxfer.serializers import base
 
 if TYPE_CHECKING:
@@ -36,7 +29,8 @@ _PEER_ID: Final = os.urandom(PEER_ID_SIZE)
 class Terms:
     """What ``connect`` and ``listen`` were told, checked."""
 
-    keyring: Keyring | None
+    trust: Trust
+    peer_id: bytes
     serializer: str
     accepts: tuple[str, ...]
     classes: tuple[str, ...] | None
@@ -50,7 +44,10 @@ class Terms:
         cls,
         where: str,
         *,
-        key: Key | Keyring | StrPath | None,
+        role: Role,
+        encrypted: bool,
+        key: Trusted | None,
+        peer_id: bytes | None,
         serializer: str,
         accepts: Sequence[str],
         classes: Sequence[str] | None,
@@ -63,25 +60,26 @@ class Terms:
     ) -> Terms:
         """Check the terms before anything is bound, connected or sent.
 
-        The arguments are those of ``connect``, and ``where``, the URL they are for.
+        The arguments are those of ``connect``, and ``where``, the URL they are for, whether that is
+        ``encrypted``, and this side's ``role``.
 
         Raises:
             ValueError: they contradict each other.
-            TypeError: the key is given as raw bytes.
+            TypeError: the key is nothing that is one on this side; raw bytes are not.
             KeyFileError: the key file cannot be used.
             ObjxferError: there is no key, and nobody said ``insecure`` (exit code ``USAGE``).
         """
-        keyring = as_keyring(key)
+        trust = Trust.check(key, role, encrypted=encrypted)
         if isinstance(accepts, str):
             raise TypeError("accepts is a list of names, not one string")
         base.check_classes(classes)
         for name in (*accepts, serializer):
-            if base.executes(name) and name in accepts and keyring is None:
+            if base.executes(name) and name in accepts and key is None:
                 raise ValueError(
                     f"accepts=[{name!r}] needs key=…: without one anybody who can connect could"
                     " run code here"
                 )
-        if keyring is None and not insecure:
+        if key is None and not insecure:
             raise ObjxferError(
                 f"no key for {where}",
                 hint='make one with "objxfer keygen", or name one with --key FILE',
@@ -91,8 +89,13 @@ class Terms:
             raise ValueError(f"timeout must be positive, not {timeout!r}")
         if keep_partial < 0:
             raise ValueError(f"keep_partial is a number of days, not {keep_partial!r}")
+        if peer_id is not None:
+            check_peer_id(peer_id)
+            if trust.own not in (None, peer_id):
+                raise ValueError("a pair is bound to the peer id it has: leave peer_id=… out")
         return cls(
-            keyring,
+            trust,
+            trust.own or peer_id or _PEER_ID,
             serializer,
             tuple(accepts),
             None if classes is None else tuple(classes),
@@ -106,36 +109,27 @@ class Terms:
         """Return the serialiser of a name, bound to the limits of these terms."""
         return base.get(name, self.limits.nesting)
 
-    @property
-    def key_id(self) -> str | None:
-        """The id of the key this side names, or None."""
-        return self.keyring.first.id if self.keyring else None
-
     def handshake(self, role: Role, channel: bytes) -> Handshake:
         """Return this side of a new handshake."""
-        keyring = self.keyring
+        trust, limits = self.trust, self.limits
+        mode = trust.modes[0]
+        client = role is Role.CLIENT
         hello = Hello(
             role,
-            Mode.KEY if keyring else Mode.NONE,
+            mode,
             os.urandom(NONCE_SIZE),
-            _PEER_ID,
-            key_id=bytes.fromhex(keyring.first.id) if keyring else b"",
+            self.peer_id,
+            trust.pairs[0].peer if client and mode is Mode.PAIR else ANYBODY,
+            key_id=trust.named,
             serializers=self.accepts,
             python="{}.{}".format(*sys.version_info[:2]),
             trees=self.into is not None,
             limits=Largest(
-                min(self.limits.head, 2**32 - 1),
-                min(self.limits.object, 2**64 - 1),
-                min(self.limits.buffers, 2**32 - 1),
+                min(limits.head, 2**32 - 1),
+                min(limits.object, 2**64 - 1),
+                min(limits.buffers, 2**32 - 1),
             ),
         )
-        if keyring is None:
-            return Handshake(hello, channel)
-        if role is Role.CLIENT:
-            return Handshake(hello, channel, secret=keyring.first.secret())
-
-        def find(key_id: bytes) -> bytes | None:
-            key = keyring.find(key_id.hex())
-            return key.secret() if key else None
-
-        return Handshake(hello, channel, find_secret=find, decoy=os.urandom(32))
+        if client:
+            return Handshake(hello, channel, trust.secret())
+        return Handshake(hello, channel, find=trust.finds())

@@ -1,175 +1,90 @@
 """The handshake, without I/O: two hellos, two proofs, then keys for both directions.
 
 The server proves first, so a client with a key says nothing to a server that does not hold it.
-Both proofs cover the mode, the channel and both hellos as they went over the wire: nothing of
-them can be changed, replayed, reflected or moved to another connection (``docs/protocol.md``,
-"Handshake").
+With a code it is the other way round: who proves first gives the other side a guess, and a server
+counts those. Both proofs cover the mode, the channel and both hellos as they went over the wire:
+nothing of them can be changed, replayed, reflected or moved to another connection
+(``docs/protocol.md``, "Handshake").
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
-from objxfer.errors import AuthenticationError, ObjxferError, ProtocolMismatch, WrongKey
-from objxfer.protocol.chunks import VERSION
+from objxfer.errors import (
+    AuthenticationError,
+    ObjxferError,
+    ProtocolMismatch,
+    WrongCode,
+    WrongKey,
+)
 from objxfer.protocol.fields import bytes16
+from objxfer.protocol.hello import ANYBODY, Hello, Mode, Role, size_of
+from objxfer.security.keys import Key
+from objxfer.security.pairing import Pair
 from objxfer.security.sealing import TAG_SIZE, Opener, Schedule, Sealer, prove, proves
 
-MAGIC: Final = b"objxfer"
-HELLO_LIMIT: Final = 4096
-NONCE_SIZE: Final = 32
-PEER_ID_SIZE: Final = 16
-KEY_ID_SIZE: Final = 4
-ANYBODY: Final = bytes(PEER_ID_SIZE)
-_NO_SECRET: Final = bytes(32)
-_FIXED: Final = struct.Struct(f">7sHBBBB{NONCE_SIZE}s{PEER_ID_SIZE}s{PEER_ID_SIZE}s")
-_START: Final = struct.Struct(">7sH")
-_LIMITS: Final = struct.Struct(">IQI")
-_CRITICAL: Final = 0x8000
+PLAIN: Final = b"plain"
+"""The channel that everybody can read."""
+ENCRYPTED: Final = b"tls"
+"""How the channel of TLS begins; the hash of the server's certificate follows."""
+
+_BY: Final = {
+    Mode.NONE: "no key",
+    Mode.KEY: "a key",
+    Mode.CODE: "a code",
+    Mode.PAIR: "the key of a pair",
+}
+_PROVES_FIRST: Final = {
+    Mode.NONE: Role.SERVER,
+    Mode.KEY: Role.SERVER,
+    Mode.CODE: Role.CLIENT,
+    Mode.PAIR: Role.SERVER,
+}
 
 
-class Role(IntEnum):
-    """Which side of the connection."""
+class Secret(Protocol):
+    """What one side brings to one handshake, to prove that both have it; ``Pake`` is one too."""
 
-    CLIENT = 1
-    SERVER = 2
+    @property
+    def element(self) -> bytes:
+        """What the hello shows of it; nothing, of a key."""
 
+    def claim(self) -> bool:
+        """Take the guess at it that the peer is about to make; whether there was one left."""
 
-class Mode(IntEnum):
-    """What the two sides trust each other by."""
-
-    NONE = 0
-    KEY = 1
-
-
-class FieldNumber(IntEnum):
-    """The numbered fields of a hello."""
-
-    KEY_ID = 1
-    SERIALIZERS = 2
-    PYTHON = 3
-    TREES = 4
-    LIMITS = 5
-
-
-class Largest(NamedTuple):
-    """The largest object that a side takes; told so that others can refuse to send more."""
-
-    head: int
-    object: int
-    """Head and buffers together."""
-    buffers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """What one side says of itself before anything is proven; so none of it is trusted yet."""
-
-    role: Role
-    mode: Mode
-    nonce: bytes
-    """32 random bytes, new for each connection."""
-    peer_id: bytes
-    """16 random bytes, one a process."""
-    intended: bytes = ANYBODY
-    """The peer id that is meant to be reached, or ``ANYBODY``."""
-    key_id: bytes = b""
-    """Four bytes that name the key; empty in mode none."""
-    serializers: tuple[str, ...] = ()
-    """The serialisers this side accepts."""
-    python: str = ""
-    """Its Python, as in ``3.11``."""
-    trees: bool = False
-    """Whether it takes files and folders."""
-    limits: Largest | None = None
-    """What it takes at the most; None where it does not say."""
-    versions: tuple[int, int] = (VERSION, VERSION)
-    """The lowest and highest version of the protocol it speaks."""
-
-    def pack(self) -> bytes:
-        """Return the bytes of the hello."""
-        fields = {
-            FieldNumber.KEY_ID: self.key_id,
-            FieldNumber.SERIALIZERS: ",".join(self.serializers).encode("ascii"),
-            FieldNumber.PYTHON: self.python.encode("ascii"),
-            FieldNumber.TREES: b"\1" if self.trees else b"",
-            FieldNumber.LIMITS: _LIMITS.pack(*self.limits) if self.limits else b"",
-        }
-        body = b"".join(
-            struct.pack(">H", number) + bytes16(value) for number, value in fields.items() if value
-        )
-        size = _FIXED.size + len(body)
-        assert size <= HELLO_LIMIT, "a hello over its limit"
-        identity = (self.nonce, self.peer_id, self.intended)
-        return _FIXED.pack(MAGIC, size, *self.versions, self.role, self.mode, *identity) + body
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Hello:
-        """Read a whole hello.
+    def agree(self, element: bytes) -> bytes:
+        """Return 32 bytes that are the peer's too, whose element this is, if it has the secret.
 
         Raises:
-            ProtocolMismatch: it is none, or has a critical field that is not known here.
+            AuthenticationError: it cannot have it.
         """
-        try:
-            magic, size, low, high, role, mode, nonce, peer_id, intended = _FIXED.unpack_from(data)
-            if magic != MAGIC or size != len(data) or not 0 < low <= high:
-                raise ProtocolMismatch("the hello is malformed")
-            fields = _fields(data[_FIXED.size :])
-            key_id = fields.get(FieldNumber.KEY_ID, b"")
-            if len(key_id) != (KEY_ID_SIZE if Mode(mode) is Mode.KEY else 0):
-                raise ProtocolMismatch("the hello is malformed")
-            trees = fields.get(FieldNumber.TREES, b"")
-            if trees not in (b"", b"\1"):
-                raise ProtocolMismatch("the hello is malformed")
-            packed = fields.get(FieldNumber.LIMITS)
-            limits = Largest(*_LIMITS.unpack(packed)) if packed else None
-            if limits is not None and not all(limits):
-                raise ProtocolMismatch("the hello is malformed")
-            serializers = fields.get(FieldNumber.SERIALIZERS, b"").decode("ascii").split(",")
-            return cls(
-                Role(role),
-                Mode(mode),
-                nonce,
-                peer_id,
-                intended,
-                key_id=key_id,
-                serializers=tuple(filter(None, serializers)),
-                python=fields.get(FieldNumber.PYTHON, b"").decode("ascii"),
-                trees=bool(trees),
-                limits=limits,
-                versions=(low, high),
-            )
-        except (struct.error, ValueError):
-            raise ProtocolMismatch("the hello is malformed") from None
-
-    def __str__(self) -> str:
-        low, high = self.versions
-        return (
-            f"{self.role.name.lower()} of versions {low} to {high}, mode {self.mode.name.lower()},"
-            f" Python {self.python!a}"
-        )
 
 
-def _fields(data: bytes) -> dict[int, bytes]:
-    """Read numbered fields: ascending, none twice; unknown ones are skipped unless critical."""
-    fields: dict[int, bytes] = {}
-    at, last = 0, -1
-    while at < len(data):
-        number, size = struct.unpack_from(">HH", data, at)
-        at += 4
-        if at + size > len(data) or number & ~_CRITICAL <= last:
-            raise ProtocolMismatch("the hello is malformed")
-        last = number & ~_CRITICAL
-        if number & _CRITICAL and last not in set(FieldNumber):
-            raise ProtocolMismatch(f"the hello needs feature {last}, which is not known here")
-        fields[last] = data[at : at + size]
-        at += size
-    return fields
+@dataclass(frozen=True, slots=True, repr=False)
+class Held:
+    """32 bytes that both sides hold already, and that nobody can guess."""
+
+    secret: bytes
+    element: bytes = b""
+
+    def claim(self) -> bool:
+        """Guessing at it is in vain, and is let be."""
+        return True
+
+    def agree(self, _: bytes) -> bytes:
+        """Return the bytes."""
+        return self.secret
+
+
+NOTHING: Final = Held(bytes(32))
+"""The secret of mode none."""
+
+Find = Callable[[Hello], Secret]
+"""From a client's hello to what it names, or to a random one of which the client knows nothing."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -184,10 +99,19 @@ class Established:
     opener: Opener
     early: bytes
     """What came behind the peer's proof: the first bytes of the session."""
+    pair_key: Key | None = None
+    """With a code, a key that both derived: for the two peers named in the hellos, and for good."""
 
+    @property
+    def pair(self) -> Pair | None:
+        """What this side keeps of that key; None where there is none, or both are one peer."""
+        key, own, peer = self.pair_key, self.own.peer_id, self.theirs.peer_id
+        return Pair(key, own, peer) if key is not None and own != peer else None
 
-FindSecret = Callable[[bytes], bytes | None]
-"""From a key id to the secret of a server, or None."""
+    @property
+    def key_id(self) -> bytes:
+        """What the key is called that both hold by now; empty in mode none."""
+        return bytes.fromhex(self.pair_key.id) if self.pair_key else self.own.key_id
 
 
 @dataclass(slots=True, repr=False)
@@ -200,16 +124,16 @@ class Handshake:
 
     own: Hello
     channel: bytes
-    """``plain``, or ``tls`` and the hash of the server's certificate as this side saw it."""
-    secret: bytes | None = None
-    """The client's key; None in mode none, and on a server."""
-    find_secret: FindSecret | None = None
-    """How a server finds its key by the client's id; None in mode none."""
-    decoy: bytes = _NO_SECRET
-    """32 random bytes a server uses in the place of a key it does not have."""
+    """``PLAIN``, or ``ENCRYPTED`` and the hash of the server's certificate as this side saw it."""
+    secret: Secret = NOTHING
+    """The client's; a server's comes of ``find``."""
+    find: Mapping[Mode, Find] = field(default_factory=dict)
+    """The modes that a server takes up, and how it finds its secret in each."""
     established: Established | None = None
     last_words: bytes = b""
     """What a server that failed with ``receive`` should still say, so that both know why."""
+    guessed: bool = False
+    """Whether the peer has made its one guess at the secret, right or wrong."""
     _received: bytearray = field(default_factory=bytearray)
     _theirs: Hello | None = None
     _their_hello: bytes = b""
@@ -217,10 +141,16 @@ class Handshake:
     _transcript: bytes = b""
     _schedule: Schedule | None = None
 
+    def __post_init__(self) -> None:
+        modes = {self.own.mode, *self.find}
+        if Mode.CODE in modes and not self.channel.startswith(ENCRYPTED):
+            raise AuthenticationError("a code is of use over TLS only")
+
     def greeting(self) -> bytes:
         """Return what this side says unasked: the client's hello."""
         if self.own.role is Role.SERVER:
             return b""
+        self.own = replace(self.own, element=self.secret.element)
         self._own_hello = self.own.pack()
         return self._own_hello
 
@@ -237,94 +167,115 @@ class Handshake:
             AuthenticationError: it does not hold the secret, or wants another mode.
         """
         self._received += data
-        if self._theirs is None and not self._read_hello():
-            return b""
+        if self._theirs is None:
+            self._theirs = self._read_hello()
+            if self._theirs is None:
+                return b""
         answer = b""
-        if self._schedule is None:
-            answer = self._meet()
-        assert self._schedule is not None
+        if not self._transcript:
+            answer = self._meet(self._theirs)
         if len(self._received) >= TAG_SIZE:
             proof = bytes(self._received[:TAG_SIZE])
-            return answer + self._finish(proof, bytes(self._received[TAG_SIZE:]))
+            answer += self._finish(self._theirs, proof, bytes(self._received[TAG_SIZE:]))
         return answer
 
     def lost(self) -> ObjxferError:
         """Return what the end of the stream means before the handshake is through."""
-        if self._theirs is not None:
+        if self._theirs is None:
+            return ProtocolMismatch("the peer ended the connection before it said hello")
+        if self.own.mode is not Mode.CODE:
             return WrongKey("the peer ended the handshake: it does not hold our key")
-        return ProtocolMismatch("the peer ended the connection before it said hello")
+        if self.own.role is Role.SERVER:
+            return AuthenticationError("the peer left before it tried a code")
+        return self._wrong()
 
-    def _read_hello(self) -> bool:
-        received = self._received
-        if not MAGIC.startswith(received[: len(MAGIC)]):
-            raise ProtocolMismatch("the peer does not speak objxfer")
-        if len(received) < _START.size:
-            return False
-        _, size = _START.unpack_from(received)
-        if not _FIXED.size <= size <= HELLO_LIMIT:
-            raise ProtocolMismatch("the hello is malformed")
-        if len(received) < size:
-            return False
-        self._their_hello = bytes(received[:size])
-        del received[:size]
-        self._theirs = Hello.unpack(self._their_hello)
-        return True
+    def _read_hello(self) -> Hello | None:
+        size = size_of(self._received)
+        if size is None or len(self._received) < size:
+            return None
+        self._their_hello = bytes(self._received[:size])
+        del self._received[:size]
+        return Hello.unpack(self._their_hello)
 
-    def _meet(self) -> bytes:
-        """Both hellos are known: check them, derive the keys, and as a server prove."""
-        own, theirs = self.own, self._theirs
-        assert theirs is not None
-        if theirs.role is own.role:
+    def _meet(self, theirs: Hello) -> bytes:
+        """Both hellos are known: check them, and say what is this side's turn to say."""
+        if theirs.role is self.own.role:
             raise ProtocolMismatch("the peer plays the same role as we do")
-        if own.role is Role.SERVER:
-            if theirs.mode is own.mode is Mode.KEY:
-                # The server takes up the key that was named, whether it has it or not.
-                own = self.own = replace(own, key_id=theirs.key_id)
-            self._own_hello = self.last_words = own.pack()
+        server = self.own.role is Role.SERVER
+        if server:
+            self._take_up(theirs)
+            self.last_words = self.own.pack()
+        own = self.own
         low = max(own.versions[0], theirs.versions[0])
         if low > min(own.versions[1], theirs.versions[1]):
             raise ProtocolMismatch(f"no common version: we are a {own}, the peer is a {theirs}")
         if theirs.intended not in (ANYBODY, own.peer_id):
             raise AuthenticationError("the peer meant to reach somebody else")
+        if own.intended not in (ANYBODY, theirs.peer_id):
+            raise AuthenticationError("somebody else answers there, not the peer that was meant")
         if theirs.mode is not own.mode:
-            if own.mode is Mode.KEY:
-                raise AuthenticationError("the peer uses no key, and we do not talk without")
-            raise AuthenticationError("the peer uses a key, and we were given none")
-        secret = _NO_SECRET
-        if own.mode is Mode.KEY:
-            if self.find_secret is not None:
-                # An unknown key id runs the same path and fails at the proof.
-                secret = self.find_secret(theirs.key_id) or self.decoy
-            else:
-                assert self.secret is not None
-                secret = self.secret
+            raise AuthenticationError(
+                f"the peer uses {_BY[theirs.mode]}, and we use {_BY[own.mode]}"
+            )
+        if server:
+            self.secret = self.find[own.mode](theirs)
+            self.own = own = replace(own, element=self.secret.element)
+            self._own_hello, self.last_words = own.pack(), b""  # it is said now
         hellos = (self._own_hello, self._their_hello)
-        if own.role is Role.SERVER:
+        if server:
             hellos = hellos[::-1]
         parts = (own.mode.name.lower().encode(), self.channel, *hellos)
         self._transcript = hashlib.sha256(b"".join(map(bytes16, parts))).digest()
-        self._schedule = Schedule.derive(secret, self._transcript)
-        if own.role is Role.CLIENT:
-            return b""
-        self.last_words = b""  # they are said now
-        return self._own_hello + prove(self._schedule.server_proof, self._transcript)
+        return (self._own_hello if server else b"") + (self._proof() if self._is_first else b"")
 
-    def _finish(self, proof: bytes, early: bytes) -> bytes:
-        schedule, own, theirs = self._schedule, self.own, self._theirs
-        assert schedule is not None
-        assert theirs is not None
+    def _take_up(self, theirs: Hello) -> None:
+        """Go along with the mode of a client, and the key it names, whether it is there or not."""
+        if theirs.mode in self.find:
+            meant = theirs.peer_id if theirs.mode is Mode.PAIR else ANYBODY
+            self.own = replace(self.own, mode=theirs.mode, key_id=theirs.key_id, intended=meant)
+
+    def _finish(self, theirs: Hello, proof: bytes, early: bytes) -> bytes:
+        own = self.own
         client = own.role is Role.CLIENT
-        expected = schedule.server_proof if client else schedule.client_proof
-        if not proves(expected, self._transcript, proof):
-            raise WrongKey("the peer does not hold our key")
-        out, into = schedule.client_chunk, schedule.server_chunk
+        if not self.secret.claim():
+            raise self._wrong()
+        self.guessed = True
+        if not proves(self._proof_key(theirs.role), self._transcript, proof):
+            raise self._wrong()
+        keys = self._keys()
+        out, into = keys.client_chunk, keys.server_chunk
         self.established = Established(
             own.role,
             own.mode,
             own,
             theirs,
             Sealer(out if client else into),
-            Opener(into if client else out, authenticated=own.mode is Mode.KEY),
+            Opener(into if client else out, authenticated=own.mode is not Mode.NONE),
             early,
+            Key.from_bytes(keys.pair) if own.mode is Mode.CODE else None,
         )
-        return prove(schedule.client_proof, self._transcript) if client else b""
+        return b"" if self._is_first else self._proof()
+
+    @property
+    def _is_first(self) -> bool:
+        return self.own.role is _PROVES_FIRST[self.own.mode]
+
+    def _proof(self) -> bytes:
+        return prove(self._proof_key(self.own.role), self._transcript)
+
+    def _proof_key(self, role: Role) -> bytes:
+        keys = self._keys()
+        return keys.client_proof if role is Role.CLIENT else keys.server_proof
+
+    def _keys(self) -> Schedule:
+        """Derive the keys when they are first needed: who leaves before costs nothing more."""
+        if self._schedule is None:
+            assert self._theirs is not None
+            agreed = self.secret.agree(self._theirs.element)
+            self._schedule = Schedule.derive(agreed, self._transcript)
+        return self._schedule
+
+    def _wrong(self) -> AuthenticationError:
+        if self.own.mode is Mode.CODE:
+            return WrongCode("the code is wrong, or was tried before")
+        return WrongKey("the peer does not hold our key")

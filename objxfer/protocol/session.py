@@ -32,7 +32,8 @@ from objxfer.protocol.chunks import (
     pack_header,
     payload_digest,
 )
-from objxfer.protocol.handshake import Established, Role
+from objxfer.protocol.handshake import Established
+from objxfer.protocol.hello import Role
 from objxfer.protocol.incoming import DIRECT, Incoming
 from objxfer.protocol.items import Item
 from objxfer.protocol.messages import (

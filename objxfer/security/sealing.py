@@ -111,13 +111,15 @@ class Schedule:
     server_proof: bytes
     client_chunk: bytes
     server_chunk: bytes
+    pair: bytes
+    """What two peers that met by a code keep; of no use to this connection."""
 
     @classmethod
     def derive(cls, secret: bytes, transcript_digest: bytes) -> Schedule:
         """Derive the keys: HKDF-SHA256, salted with the transcript, one label a key.
 
         Args:
-            secret: 32 bytes: the key, or zeros in mode none.
+            secret: 32 bytes: the key, the result of SPAKE2, or zeros in mode none.
             transcript_digest: SHA-256 over mode, channel and both hellos.
         """
         prk = hmac.digest(transcript_digest, secret, "sha256")
@@ -131,6 +133,7 @@ class Schedule:
             server_proof=expand("server proof"),
             client_chunk=expand("client chunk"),
             server_chunk=expand("server chunk"),
+            pair=expand("pair"),
         )
 
 

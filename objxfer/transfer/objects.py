@@ -11,7 +11,7 @@ from objxfer.errors import LimitExceeded, PeerError
 from objxfer.files.digest import NODE
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import CONTROL_LIMIT
-from objxfer.protocol.handshake import Largest
+from objxfer.protocol.hello import Largest
 from objxfer.protocol.messages import Data, Done, Object, Taken
 from objxfer.protocol.session import data
 from objxfer.transfer.buffers import memory

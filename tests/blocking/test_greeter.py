@@ -12,7 +12,7 @@ from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import AuthenticationError, ConnectionLost, ObjxferError, ProtocolMismatch
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from objxfer.security.keys import Key
 from support.connected import KEY, OTHER_KEY
 from support.streams import tcp_sockets
@@ -23,6 +23,9 @@ Greeters = tuple[Greeter, Greeter]
 def terms(key: Key | None = KEY) -> Terms:
     return Terms.check(
         "tcp://host",
+        role=Role.SERVER,
+        encrypted=False,
+        peer_id=None,
         key=key,
         serializer="msgpack",
         accepts=SAFE,
@@ -122,7 +125,7 @@ def test_last_words_reach_the_other_side() -> None:
     client.step()
     with pytest.raises(AuthenticationError, match="the peer uses no key"):
         finish(server)
-    with pytest.raises(AuthenticationError, match="the peer uses a key, and we were given none"):
+    with pytest.raises(AuthenticationError, match="the peer uses a key, and we use no key"):
         finish(client)
     client.close()
     server.close()

@@ -13,7 +13,7 @@ from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import KeyFileError, ObjxferError
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import Mode, Role
+from objxfer.protocol.hello import Hello, Mode, Role
 from objxfer.security.keys import Keyring
 from objxfer.serializers import base
 from support.connected import KEY, OTHER_KEY
@@ -21,7 +21,10 @@ from support.connected import KEY, OTHER_KEY
 
 def check(**told: Any) -> Terms:
     terms: dict[str, Any] = {
+        "role": Role.SERVER,
+        "encrypted": False,
         "key": KEY,
+        "peer_id": None,
         "serializer": "msgpack",
         "accepts": SAFE,
         "classes": None,
@@ -66,7 +69,6 @@ def test_what_cannot_be(
 
 def test_a_key_is_no_excuse_for_insecure() -> None:
     terms = check(insecure=True)
-    assert terms.keyring is not None
     assert terms.handshake(Role.CLIENT, b"plain").own.mode is Mode.KEY
 
 
@@ -92,12 +94,17 @@ def test_two_hellos_have_nothing_in_common_but_the_process() -> None:
 
 def test_a_ring_names_its_first_key_and_finds_all() -> None:
     terms = check(key=Keyring(KEY, OTHER_KEY))
-    assert terms.key_id == KEY.id
-    find = terms.handshake(Role.SERVER, b"plain").find_secret
-    assert find is not None
-    assert find(bytes.fromhex(OTHER_KEY.id)) == OTHER_KEY.secret()
-    assert find(bytes(4)) is None
-    assert check(key=None, insecure=True).key_id is None
+    assert terms.trust.key_id == KEY.id
+    find = terms.handshake(Role.SERVER, b"plain").find[Mode.KEY]
+    for key in (OTHER_KEY, KEY):
+        assert find(asking(bytes.fromhex(key.id))).agree(b"") == key.secret()
+    unknown = [find(asking(bytes(4))).agree(b"") for _ in range(2)]
+    assert len({*unknown, KEY.secret(), OTHER_KEY.secret()}) == 4
+    assert check(key=None, insecure=True).trust.key_id is None
+
+
+def asking(key_id: bytes) -> Hello:
+    return Hello(Role.CLIENT, Mode.KEY, bytes(32), bytes(16), key_id=key_id)
 
 
 def test_policies_by_name() -> None:

@@ -25,13 +25,14 @@ from objxfer.files.entries import Action, Answer, Receipt, Verdict
 from objxfer.limits import Limits
 from objxfer.protocol.answers import Accept, Receipts, Wanted
 from objxfer.protocol.chunks import OVERHEAD
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from objxfer.protocol.messages import Done, Message, Object, Taken
 from objxfer.protocol.session import Session, data
 from objxfer.protocol.trees import Entries, Flush
 from support.byhand import CONTENTS, CONTENTS_FOLLOW, file, offer
 from support.connected import KEY, PATIENCE, begin
-from support.pair import client, feed, heard, own_memory, server, written
+from support.handshakes import client, server
+from support.pair import feed, heard, own_memory, written
 from support.relay import Forge, cutting, flipping, relay
 
 # --- in memory, at every offset ---

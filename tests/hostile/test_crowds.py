@@ -16,10 +16,10 @@ from objxfer.blocking import listener as listening
 from objxfer.blocking.connecting import connect
 from objxfer.blocking.listener import Listener, listen
 from objxfer.errors import ExitCode, ObjxferError, Timeout
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from support.connected import KEY, PATIENCE
+from support.handshakes import hello
 from support.inbox import descriptors
-from support.pair import hello
 
 CROWD = 500
 HELLO = hello(Role.CLIENT).pack()

@@ -26,8 +26,9 @@ from objxfer.errors import (
     Timeout,
 )
 from objxfer.protocol.chunks import OVERHEAD
-from objxfer.protocol.handshake import Handshake, Hello, Mode, Role
-from objxfer.security.sealing import TAG_SIZE, prove
+from objxfer.protocol.handshake import NOTHING, Handshake, Held
+from objxfer.protocol.hello import Hello, Mode, Role
+from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports import tls
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
 from support.relay import Legs, relay
@@ -109,7 +110,7 @@ def by_hand(channel: bytes = b"plain", mode: Mode = Mode.KEY) -> Handshake:
     """A client's handshake, with the right key unless it is in mode none."""
     key_id = bytes.fromhex(KEY.id) if mode is Mode.KEY else b""
     hello = Hello(Role.CLIENT, mode, os.urandom(32), os.urandom(16), key_id=key_id)
-    return Handshake(hello, channel, secret=KEY.secret() if mode is Mode.KEY else None)
+    return Handshake(hello, channel, Held(KEY.secret()) if mode is Mode.KEY else NOTHING)
 
 
 def proof_of(handshake: Handshake, sock: socket.socket) -> bytes:
@@ -126,8 +127,7 @@ def blind_proof_of(handshake: Handshake, sock: socket.socket) -> bytes:
     sock.sendall(handshake.greeting())
     answer = sock.recv(1 << 16)
     handshake.receive(answer[:-TAG_SIZE])
-    assert handshake._schedule is not None
-    return prove(handshake._schedule.client_proof, handshake._transcript)
+    return handshake._proof()
 
 
 # --- what is no hello ---
@@ -303,7 +303,7 @@ def test_a_proof_of_mode_none_is_not_taken_for_one_with_a_key(plain_door: Door) 
     """Hellos of mode key, and a secret of zeros, as in mode none."""
     with plain_door.call() as sock:
         handshake = by_hand()
-        handshake.secret = bytes(32)
+        handshake.secret = NOTHING
         sock.sendall(blind_proof_of(handshake, sock))
         assert not_authenticated(plain_door.refused())
 

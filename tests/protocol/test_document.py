@@ -21,7 +21,7 @@ from objxfer.protocol.chunks import (
     PAYLOAD_LIMIT,
     Type,
 )
-from objxfer.protocol.handshake import ANYBODY, FieldNumber, Hello, Mode, Role
+from objxfer.protocol.hello import ANYBODY, FieldNumber, Hello, Mode, Role
 from objxfer.protocol.states import ANSWERS, LEGAL, OPENED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"

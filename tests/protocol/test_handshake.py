@@ -6,23 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from objxfer.errors import AuthenticationError, IntegrityError, ObjxferError, ProtocolMismatch
-from objxfer.protocol.handshake import (
-    HELLO_LIMIT,
-    MAGIC,
-    NONCE_SIZE,
-    PEER_ID_SIZE,
-    Handshake,
-    Hello,
-    Largest,
-    Mode,
-    Role,
-)
+from objxfer.protocol.handshake import Handshake
+from objxfer.protocol.hello import HELLO_LIMIT, MAGIC, NONCE_SIZE, Hello, Largest, Mode, Role
+from objxfer.security.pairing import ELEMENT_SIZE, PEER_ID_SIZE
 from objxfer.security.sealing import TAG_SIZE
-from support.pair import KEY, KEY_ID, agreed, client, hello, server, shake_hands
+from support.handshakes import KEY, KEY_ID, agreed, client, hello, holding, server, shake_hands
 
 FIXED_SIZE = 77
 OTHER_KEY = bytes(32)[:-1] + b"\x07"
@@ -59,6 +51,7 @@ def end_with(side: Handshake, data: bytes) -> bytes:
         Largest, st.integers(1, 2**32 - 1), st.integers(1, 2**64 - 1), st.integers(1, 2**32 - 1)
     ),
     st.tuples(st.integers(1, 9), st.integers(0, 9)),
+    st.binary(min_size=ELEMENT_SIZE, max_size=ELEMENT_SIZE),
 )
 def test_what_a_hello_says_is_heard(
     role: Role,
@@ -71,19 +64,22 @@ def test_what_a_hello_says_is_heard(
     trees: bool,
     limits: Largest | None,
     versions: tuple[int, int],
+    element: bytes,
 ) -> None:
+    assume(mode is not Mode.PAIR or any(intended))
     said = Hello(
         role,
         mode,
         nonce,
         peer_id,
         intended,
-        KEY_ID if mode is Mode.KEY else b"",
+        b"" if mode is Mode.NONE else KEY_ID,
         tuple(serializers),
         python,
         trees,
         limits,
         (versions[0], sum(versions)),
+        element if mode is Mode.CODE else b"",
     )
     assert Hello.unpack(said.pack()) == said
     assert Hello.unpack(said.pack()).pack() == said.pack()
@@ -156,7 +152,7 @@ def test_a_hello_without_a_key_names_none() -> None:
         pytest.param(9, b"\x02\x01", id="versions the wrong way round"),
         pytest.param(11, b"\x00", id="role 0"),
         pytest.param(11, b"\x03", id="role 3"),
-        pytest.param(12, b"\x02", id="mode 2"),
+        pytest.param(12, b"\x04", id="mode 4"),
     ],
 )
 def test_the_fixed_part_is_checked(at: int, value: bytes) -> None:
@@ -192,9 +188,10 @@ def test_both_sides_get_through_and_know_each_other(key: bytes | None) -> None:
     established.opener.check(header, accepted.sealer.seal(header))
 
 
-def test_only_a_secret_makes_proof() -> None:
-    assert all(side.opener.proof is not None for side in agreed(Mode.KEY))
-    assert all(side.opener.proof is None for side in agreed(Mode.NONE))
+@pytest.mark.parametrize("mode", Mode)
+def test_only_a_secret_makes_proof(mode: Mode) -> None:
+    for side in agreed(mode):
+        assert (side.opener.proof is None) is (mode is Mode.NONE)
 
 
 def test_the_server_takes_up_the_key_that_was_named() -> None:
@@ -248,7 +245,7 @@ def test_a_client_with_another_key_fails_at_the_servers_proof_and_says_nothing()
 
 def test_a_server_that_knows_no_such_key_id_answers_like_one_that_does() -> None:
     known, unknown = server(), server()
-    unknown.find_secret = lambda _: None
+    unknown.find = {Mode.KEY: holding({})}
     greeting = client().greeting()
     answers = known.receive(greeting), unknown.receive(greeting)
     assert answers[0][:-TAG_SIZE] == answers[1][:-TAG_SIZE]
@@ -260,7 +257,7 @@ def test_a_server_that_knows_no_such_key_id_answers_like_one_that_does() -> None
 
 def test_nobody_gets_in_under_an_unknown_key_id_with_a_key_of_zeros() -> None:
     other = server()
-    other.find_secret = lambda _: None
+    other.find = {Mode.KEY: holding({})}
     one = client(key=bytes(32))
     with pytest.raises(AuthenticationError):
         one.receive(other.receive(one.greeting()))

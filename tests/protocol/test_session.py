@@ -16,7 +16,7 @@ from objxfer.files.entries import Action, Answer, Entry, Kind, Receipt, Verdict
 from objxfer.limits import KIB, MIB, Limits
 from objxfer.protocol.answers import Accept, Receipts, Wanted
 from objxfer.protocol.chunks import ENTRIES_LIMIT, OVERHEAD, PAYLOAD_LIMIT, Type
-from objxfer.protocol.handshake import Mode
+from objxfer.protocol.hello import Mode
 from objxfer.protocol.messages import (
     Abort,
     Credit,
@@ -32,20 +32,18 @@ from objxfer.protocol.messages import (
 )
 from objxfer.protocol.session import INITIAL_CREDIT, Event, Session, data
 from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush, Offer, Pack, Packed
+from support.handshakes import agreed, client, server
 from support.messages import EXAMPLES, LARGE, OFFER
 from support.pair import (
     Cut,
     Pair,
-    agreed,
     at_random,
     byte_by_byte,
     chunk,
-    client,
     feed,
     heard,
     own_memory,
     packed,
-    server,
     whole,
     written,
 )

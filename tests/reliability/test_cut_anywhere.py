@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from objxfer.errors import ExitCode
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from support.deliveries import EARLY, Laid, Scene, contents
 from support.nursery import Nursery
 from support.relay import Forge, counting, cutting, relay

@@ -16,7 +16,7 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.limits import MIB
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from support.commands import PATIENCE
 from support.connected import begin
 from support.deliveries import Laid, Scene, contents

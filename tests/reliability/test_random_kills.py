@@ -12,7 +12,7 @@ import pytest
 
 from objxfer.errors import ExitCode
 from objxfer.limits import MIB
-from objxfer.protocol.handshake import Role
+from objxfer.protocol.hello import Role
 from support.commands import Finished
 from support.deliveries import Laid, Scene, contents, laid
 from support.nursery import Child, Nursery

@@ -44,7 +44,7 @@ def test_the_keys_are_those_of_rfc_5869(secret: bytes, digest: bytes) -> None:
 
 def test_each_label_has_its_own_key() -> None:
     schedule = Schedule.derive(KEY, bytes(32))
-    assert len({getattr(schedule, field.name) for field in fields(Schedule)}) == 4
+    assert len({getattr(schedule, field.name) for field in fields(Schedule)}) == 5
 
 
 @pytest.mark.parametrize("position", [0, 31])

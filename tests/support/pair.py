@@ -4,80 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import HEADER, VERSION, Type, payload_digest
-from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
+from objxfer.protocol.hello import Mode
 from objxfer.protocol.messages import Data, Message
 from objxfer.protocol.session import Event, Landing, Session
 from objxfer.security.sealing import Sealer
-
-KEY: Final = bytes(range(1, 33))
-KEY_ID: Final = b"\xab\xcd\xef\x01"
+from support.handshakes import agreed
 
 Cut = Callable[[bytes], Iterator[bytes]]
 """Cuts a stream into the pieces in which it arrives; joined, they are the stream."""
-
-
-# --- handshakes ---
-
-
-def hello(
-    role: Role,
-    mode: Mode = Mode.KEY,
-    *,
-    nonce: bytes | None = None,
-    peer_id: bytes | None = None,
-    intended: bytes = bytes(16),
-    versions: tuple[int, int] = (1, 1),
-) -> Hello:
-    """A hello of that side; nonces and peer ids are fixed unless given."""
-    return Hello(
-        role,
-        mode,
-        nonce or bytes([role]) * 32,
-        peer_id or bytes([0x10 + role]) * 16,
-        intended,
-        key_id=KEY_ID if mode is Mode.KEY else b"",
-        serializers=("raw", "text"),
-        python="3.11",
-        versions=versions,
-    )
-
-
-def client(
-    own: Hello | None = None, *, key: bytes | None = KEY, channel: bytes = b"plain"
-) -> Handshake:
-    """A client that holds ``key``; without one its hello says mode none."""
-    mode = Mode.KEY if key is not None else Mode.NONE
-    return Handshake(own or hello(Role.CLIENT, mode), channel, secret=key)
-
-
-def server(
-    own: Hello | None = None, *, key: bytes | None = KEY, channel: bytes = b"plain"
-) -> Handshake:
-    """A server that holds ``key`` under ``KEY_ID``; without one its hello says mode none."""
-    if key is None:
-        return Handshake(own or hello(Role.SERVER, Mode.NONE), channel)
-    keys = {KEY_ID: key}
-    return Handshake(
-        own or hello(Role.SERVER), channel, find_secret=keys.get, decoy=b"no such key".ljust(32)
-    )
-
-
-def shake_hands(one: Handshake, other: Handshake) -> tuple[Established, Established]:
-    """Take a client and a server to the end of their handshake."""
-    other.receive(one.receive(other.receive(one.greeting())))
-    assert one.established is not None
-    assert other.established is not None
-    return one.established, other.established
-
-
-def agreed(mode: Mode = Mode.KEY) -> tuple[Established, Established]:
-    """What client and server agreed on; the same keys each time."""
-    key = KEY if mode is Mode.KEY else None
-    return shake_hands(client(key=key), server(key=key))
 
 
 # --- cuts ---

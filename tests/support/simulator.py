@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from objxfer.errors import ConnectionLost, ObjxferError
 from objxfer.limits import Limits
-from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
+from objxfer.protocol.handshake import Established, Handshake, Held
+from objxfer.protocol.hello import Hello, Mode, Role
 from objxfer.protocol.messages import Object
 from objxfer.protocol.trees import Offer
 from objxfer.transfer.exchange import Exchange, Job, Task
@@ -40,12 +41,12 @@ def established(seed: int = 0, key: bytes = bytes(32)) -> tuple[Established, Est
     client = Handshake(
         Hello(Role.CLIENT, Mode.KEY, rng.randbytes(32), rng.randbytes(16), key_id=b"abcd"),
         b"plain",
-        secret=key,
+        Held(key),
     )
     server = Handshake(
         Hello(Role.SERVER, Mode.KEY, rng.randbytes(32), rng.randbytes(16)),
         b"plain",
-        find_secret=lambda _: key,
+        find={Mode.KEY: lambda _: Held(key)},
     )
     server.receive(client.receive(server.receive(client.greeting())))
     assert client.established is not None

@@ -22,7 +22,8 @@ from objxfer.protocol.chunks import (
     payload_digest,
     unpack_header,
 )
-from objxfer.protocol.handshake import Established, Handshake, Hello, Mode, Role
+from objxfer.protocol.handshake import NOTHING, Established, Handshake, Held
+from objxfer.protocol.hello import Hello, Mode, Role
 from objxfer.protocol.messages import Object
 from objxfer.security.keys import Key
 from objxfer.security.sealing import TAG_SIZE
@@ -69,7 +70,7 @@ class Wire:
         )
         for name, value in said.items():
             object.__setattr__(hello, name, value)
-        return Handshake(hello, self.channel, secret=key.secret() if key else None)
+        return Handshake(hello, self.channel, Held(key.secret()) if key else NOTHING)
 
     def shake(self, key: Key | None = KEY, *, behind: bytes = b"", **said: Any) -> Wire:
         """Go through the handshake; ``behind`` is said in one breath with the proof."""

@@ -7,16 +7,20 @@ from typing import Any
 
 from vectors.case import Case, said_in
 from vectors.wire import (
+    AS_PAIR,
+    BY_CODE,
     BY_KEY,
     CERTIFICATE_HASH,
     CLIENT,
     KEY_ID,
     NONE,
     OTHER_KEY,
+    ROOM,
     SERVER,
     ZEROS,
     Connection,
     bytes16,
+    element,
     hello,
     nonce,
     peer_id,
@@ -38,12 +42,13 @@ def hellos() -> Iterator[Case]:
             "nonce": nonce(role).hex(),
             "peer_id": peer_id(role).hex(),
             "intended": bytes(16).hex(),
-            "key_id": KEY_ID.hex() if mode == BY_KEY else "",
+            "key_id": {NONE: b"", BY_CODE: ROOM}.get(mode, KEY_ID).hex(),
             "serializers": ["raw", "text"],
             "python": "3.11",
             "trees": False,
             "limits": None,
             "versions": [1, 1],
+            "element": element(role).hex() if mode == BY_CODE else "",
         }
         return said_in(**fields | changes)
 
@@ -51,6 +56,38 @@ def hellos() -> Iterator[Case]:
     yield case("client", "a client's hello in mode key", hello(CLIENT), heard())
     yield case("server", "a server's hello in mode key", hello(SERVER), heard(SERVER))
     yield case("none", "a hello in mode none", hello(CLIENT, NONE), heard(mode=NONE))
+    yield case("code", "a hello in mode code", hello(CLIENT, BY_CODE), heard(mode=BY_CODE))
+    yield case(
+        "code-ends",
+        "a server's hello in mode code that ends the handshake",
+        hello(SERVER, BY_CODE, fields=u16(1) + bytes16(ROOM)),
+        heard(SERVER, BY_CODE, serializers=[], python="", element=""),
+    )
+    yield case(
+        "pair",
+        "a hello in mode pair",
+        hello(CLIENT, AS_PAIR),
+        heard(mode=AS_PAIR, intended=peer_id(SERVER).hex()),
+    )
+    room = u16(1) + bytes16(ROOM)
+    for name, what, value in (
+        ("none", "no", b""),
+        ("cut", "a cut", element(CLIENT)[:-1]),
+        ("long", "a longer", element(CLIENT) + b"\0"),
+    ):
+        fields = room + u16(6) + bytes16(value)
+        packed = hello(CLIENT, BY_CODE, fields=fields)
+        yield case(f"element-{name}", f"mode code with {what} element", packed)
+    yield case(
+        "element-in-key",
+        "mode key with an element",
+        hello(CLIENT, fields=key_id + u16(6) + bytes16(element(CLIENT))),
+    )
+    yield case(
+        "pair-with-anybody",
+        "mode pair that intends nobody",
+        hello(CLIENT, AS_PAIR, intended=bytes(16)),
+    )
     yield case(
         "trees",
         "a hello of a side that takes trees",
@@ -135,7 +172,7 @@ def hellos() -> Iterator[Case]:
         "versions-swapped", "a highest version below the lowest", hello(CLIENT, versions=(2, 1))
     )
     yield case("role", "role 3", hello(3))
-    yield case("mode", "mode 2", hello(CLIENT, 2))
+    yield case("mode", "mode 4", hello(CLIENT, 4))
     yield case(
         "not-ascii",
         "a serialiser that is not ASCII",
@@ -167,7 +204,7 @@ def handshakes() -> Iterator[Case]:
     answer = server + plain.proof(SERVER)
     yield case("server", "a client that holds the key", "server", "success", right, both)
     yield case("client", "a server that holds the key", "client", "success", answer, both)
-    without = Connection(key=None)
+    without = Connection(mode=NONE)
     yield case(
         "none-server",
         "both in mode none, as the server sees it",

@@ -9,12 +9,14 @@ from vectors.case import Case
 from vectors.hellos import handshakes, hellos
 from vectors.messages import headers, messages
 from vectors.sessions import sessions
+from vectors.trusts import trusts
 
 
 def cases() -> Iterator[Case]:
     """All vectors."""
     yield from hellos()
     yield from handshakes()
+    yield from trusts()
     yield from headers()
     yield from messages()
     yield from sessions()

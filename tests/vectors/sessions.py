@@ -7,8 +7,10 @@ from typing import Any
 
 from vectors.case import Case
 from vectors.wire import (
+    BY_KEY,
     CLIENT,
     KEY,
+    NONE,
     OTHER_KEY,
     SERVER,
     Connection,
@@ -56,8 +58,8 @@ def sessions() -> Iterator[Case]:
         about.append(("answers", answers))
         return Case(f"session-{name}", what, "session", expect, data, released, about)
 
-    def client(*chunks: tuple[Any, ...], key: bytes | None = KEY) -> bytes:
-        connection = Connection(key=key)
+    def client(*chunks: tuple[Any, ...], mode: int = BY_KEY, key: bytes = KEY) -> bytes:
+        connection = Connection(mode=mode, key=key)
         return b"".join(connection.chunk(CLIENT, *one) for one in chunks)
 
     def server(*chunks: tuple[Any, ...]) -> bytes:
@@ -71,7 +73,7 @@ def sessions() -> Iterator[Case]:
         "object-none",
         "a small object in mode none",
         "success",
-        client(("OBJECT", 1, small), end, key=None),
+        client(("OBJECT", 1, small), end, mode=NONE),
         "1 OBJECT",
         mode="none",
     )

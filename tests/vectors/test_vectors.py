@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from objxfer.blocking.trust import Trust
 from objxfer.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -16,26 +17,31 @@ from objxfer.errors import (
     ObjxferError,
     PeerError,
     ProtocolMismatch,
+    WrongCode,
     WrongKey,
 )
 from objxfer.files.entries import Entry, Receipt, Verdict
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import HEADER, OPENING, Type, unpack_header
-from objxfer.protocol.handshake import Handshake, Hello, Mode, Role
+from objxfer.protocol.handshake import NOTHING, Handshake, Held, Secret
+from objxfer.protocol.hello import Hello, Mode, Role
 from objxfer.protocol.messages import READERS, Abort, Object, Objects, Opening
 from objxfer.protocol.session import Session
 from objxfer.protocol.trees import Packed
-from objxfer.security.keys import Key
+from objxfer.security.keys import Key, Keyring
+from objxfer.security.pairing import Code, Pair, Pake
 from objxfer.security.sealing import TAG_SIZE
 from support.pair import byte_by_byte, feed, own_memory, whole, written
 from vectors import make
 
 FOLDER: Final = Path(__file__).parent
 FILES: Final = sorted(FOLDER.glob("*.txt"))
+CODE: Final = Code.parse("4-walnut-copper-tiger")
 KEY: Final = Key.from_bytes(bytes(range(1, 33)))
 FAILURES: Final[dict[type[ObjxferError], str]] = {
     ProtocolMismatch: "mismatch",
     AuthenticationError: "authentication",
+    WrongCode: "authentication",
     WrongKey: "authentication",
     IntegrityError: "integrity",
     PeerError: "peer-error",
@@ -97,23 +103,32 @@ def handshake(role: Role, mode: Mode, channel: bytes = b"plain") -> Handshake:
         mode,
         bytes([role]) * 32,
         bytes([0x10 + role]) * 16,
-        key_id=bytes.fromhex(KEY.id) if mode is Mode.KEY else b"",
+        key_id={Mode.NONE: b"", Mode.CODE: bytes((0, 0, 0, CODE.room))}.get(
+            mode, bytes.fromhex(KEY.id)
+        ),
         serializers=("raw", "text"),
         python="3.11",
     )
-    if mode is Mode.NONE:
-        return Handshake(hello, channel)
+    client, server = (bytes([0x10 + each]) * 16 for each in Role)
     if role is Role.CLIENT:
-        return Handshake(hello, channel, secret=KEY.secret())
-    keys = {bytes.fromhex(KEY.id): KEY.secret()}
-    return Handshake(hello, channel, find_secret=keys.get, decoy=b"no such key".ljust(32))
+        if mode is Mode.PAIR:
+            hello = replace(hello, intended=server)
+        secrets: dict[Mode, Secret] = {Mode.NONE: NOTHING, Mode.CODE: pake(role)}
+        return Handshake(hello, channel, secrets.get(mode, Held(KEY.secret())))
+    if mode is Mode.CODE:
+        return Handshake(hello, channel, find={mode: lambda _: pake(role)})
+    trusts = {Mode.KEY: Trust(Keyring(KEY)), Mode.PAIR: Trust(pairs=(Pair(KEY, server, client),))}
+    return Handshake(hello, channel, find=trusts.get(mode, Trust()).finds())
+
+
+def pake(role: Role) -> Pake:
+    return Pake(CODE, connecting=role is Role.CLIENT, entropy=lambda size: bytes([role]) * size)
 
 
 def run_handshake(vector: Vector, released: list[str]) -> str:
     channel = bytes.fromhex(vector.lines.get("channel", b"plain".hex()))
     side = handshake(vector.role, vector.mode, channel)
     said = side.greeting()
-    hello = side.own.pack()
     try:
         for at in range(len(vector.data)):
             said += side.receive(vector.data[at : at + 1])
@@ -121,10 +136,11 @@ def run_handshake(vector: Vector, released: list[str]) -> str:
         said = said or side.last_words
         raise
     finally:
+        hello = side.own.pack()
         if said and len(said) <= len(hello):
             released.append("hello")
         elif said:
-            assert len(said) == len(side.own.pack()) + TAG_SIZE
+            assert len(said) == len(hello) + TAG_SIZE
             released.append("hello proof")
     return "success" if side.established is not None else "need-more"
 

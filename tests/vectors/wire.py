@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from typing import Final
+from typing import Any, Final
 
 from blake3 import blake3
+from spake2.ed25519_basic import Base, bytes_to_element
 
 KEY: Final = bytes(range(1, 33))
 OTHER_KEY: Final = bytes(range(2, 34))
@@ -16,7 +17,14 @@ ZEROS: Final = bytes(32)
 CERTIFICATE_HASH: Final = bytes(range(0x80, 0xA0))
 
 CLIENT, SERVER = 1, 2
-NONE, BY_KEY = 0, 1
+NONE, BY_KEY, BY_CODE, AS_PAIR = range(4)
+MODES: Final = ("none", "key", "code", "pair")
+CODE: Final = b"4-walnut-copper-tiger"
+OTHER_CODE: Final = b"4-walnut-copper-anvil"
+ROOM: Final = struct.pack(">I", 4)
+L: Final = 2**252 + 27742317777372353535851937790883648493
+M: Final = "15cfd18e385952982b6a8f8c7854963b58e34388c8e6dae891db756481a02312"
+N: Final = "f04f2e7eb734b2a8f8b472eaf9c3c632576ac64aea650b496a8a20ff00e583c3"
 TYPES: Final = {
     "END": 1, "PING": 2, "PONG": 3, "FAILURE": 4, "OBJECT": 16, "OBJECTS": 17, "OFFER": 18,
     "DATA": 24, "ENTRIES": 25, "PACK": 26, "FILE": 27, "FILE_END": 28, "FLUSH": 29, "DONE": 30,
@@ -67,18 +75,25 @@ def hello(
     mode: int = BY_KEY,
     *,
     versions: tuple[int, int] = (1, 1),
-    intended: bytes = bytes(16),
+    own: bytes | None = None,
+    intended: bytes | None = None,
+    key_id: bytes | None = None,
+    code: bytes = CODE,
     fields: bytes | None = None,
     size: int | None = None,
     magic: bytes = b"objxfer",
 ) -> bytes:
-    """A hello; its nonce and peer id follow from its role."""
+    """A hello; its nonce, peer id and element follow from its role."""
+    if intended is None:
+        intended = peer_id(CLIENT + SERVER - role) if mode == AS_PAIR else bytes(16)
     if fields is None:
-        key_id = u16(1) + bytes16(KEY_ID) if mode == BY_KEY else b""
-        fields = key_id + u16(2) + bytes16(b"raw,text") + u16(3) + bytes16(b"3.11")
+        key_id = key_id or (ROOM if mode == BY_CODE else KEY_ID)
+        fields = (u16(1) + bytes16(key_id)) * (mode != NONE)
+        fields += u16(2) + bytes16(b"raw,text") + u16(3) + bytes16(b"3.11")
+        fields += (u16(6) + bytes16(element(role, code))) * (mode == BY_CODE)
     size = 77 + len(fields) if size is None else size
     fixed = magic + u16(size) + bytes(versions) + u8(role) + u8(mode)
-    return fixed + nonce(role) + peer_id(role) + intended + fields
+    return fixed + nonce(role) + (own or peer_id(role)) + intended + fields
 
 
 def nonce(role: int) -> bytes:
@@ -89,23 +104,55 @@ def peer_id(role: int) -> bytes:
     return bytes([0x10 + role]) * 16
 
 
+def weight(code: bytes) -> int:
+    """``w``, by HKDF step by step."""
+    prk = mac(ZEROS, code)
+    first = mac(prk, b"SPAKE2 pw\x01")
+    second = mac(prk, first + b"SPAKE2 pw\x02")
+    return int.from_bytes((first + second)[:48], "big") % L
+
+
+def random_number(role: int) -> int:
+    """``x`` or ``y``."""
+    return int.from_bytes(bytes([role]) * 64, "big") % L
+
+
+def blinding(role: int, number: int) -> Any:
+    """So many times ``M`` or ``N``."""
+    return bytes_to_element(bytes.fromhex(M if role == CLIENT else N)).scalarmult(number)
+
+
+def element(role: int, code: bytes = CODE) -> bytes:
+    """``X`` or ``Y``."""
+    chosen = Base.scalarmult(random_number(role)).add(blinding(role, weight(code)))
+    return bytes(chosen.to_bytes())
+
+
+def result(code: bytes, role: int, x: bytes, y: bytes) -> bytes:
+    """What SPAKE2 comes to for one side."""
+    theirs = bytes_to_element(y if role == CLIENT else x)
+    k = theirs.add(blinding(CLIENT + SERVER - role, -weight(code))).scalarmult(random_number(role))
+    parts = (code, b"objxfer/1 client", b"objxfer/1 server")
+    hashes = b"".join(hashlib.sha256(part).digest() for part in parts)
+    return hashlib.sha256(hashes + x + y + k.to_bytes()).digest()
+
+
 class Connection:
     """The keys of one connection, and what its two sides say under them."""
 
     def __init__(
         self,
         *,
-        key: bytes | None = KEY,
+        mode: int = BY_KEY,
+        key: bytes = KEY,
         channel: bytes = b"plain",
         client: bytes | None = None,
         server: bytes | None = None,
     ) -> None:
-        mode = NONE if key is None else BY_KEY
         self.client, self.server = client or hello(CLIENT, mode), server or hello(SERVER, mode)
-        name = b"none" if key is None else b"key"
-        parts = (name, channel, self.client, self.server)
+        parts = (MODES[mode].encode(), channel, self.client, self.server)
         self.transcript = hashlib.sha256(b"".join(map(bytes16, parts))).digest()
-        self.prk = mac(self.transcript, key or ZEROS)
+        self.prk = mac(self.transcript, ZEROS if mode == NONE else key)
         self.sequences = {CLIENT: 0, SERVER: 0}
 
     def key(self, label: str) -> bytes:
