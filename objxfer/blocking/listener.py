@@ -250,7 +250,7 @@ class Listener:
             self._burn(self._terms.trust.invitation)
 
     def _burn(self, invitation: Invitation) -> None:
-        log.warning("! a code of room %d was guessed wrong, and is burnt", invitation.room)
+        log.warning("! %r was tried, and is burnt", invitation.code)
         try:
             invitation.burn()
         except Exception:  # as above

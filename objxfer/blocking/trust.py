@@ -12,7 +12,7 @@ from objxfer.protocol.handshake import NOTHING, Find, Held, Secret
 from objxfer.protocol.hello import KEY_ID_SIZE, Hello, Mode, Role
 from objxfer.security.keyfiles import SECRET_SIZE, StrPath
 from objxfer.security.keys import Key, Keyring
-from objxfer.security.pairing import Code, Invitation, Pair, Pake, looks_like_code
+from objxfer.security.pairing import Code, Invitation, Pair, Pake
 
 Lasting = Key | Keyring | StrPath | Pair
 """What is kept for more than one connection."""
@@ -40,8 +40,7 @@ class Trust:
             ValueError: it is a list of nothing, or of pairs that this side cannot be part of
                 under one peer id.
             KeyFileError: a key file cannot be used.
-            ObjxferError: it is a code in the place of a path, or a code and there is no TLS (exit
-                code ``USAGE``).
+            ObjxferError: it is a code, and there is no TLS (exit code ``USAGE``).
         """
         match key:
             case None:
@@ -65,13 +64,6 @@ class Trust:
         if len({pair.own for pair in pairs}) > 1:
             raise ValueError("pairs that are used together are all of the same own peer id")
         keys = [source for source in sources if not isinstance(source, Pair)]
-        for source in keys:
-            if isinstance(source, str) and looks_like_code(source):
-                raise ObjxferError(
-                    "a code was given where the path of a key file belongs",
-                    hint="in Python, Code.parse(…) reads one",
-                    exit_code=ExitCode.USAGE,
-                )
         if pairs and not keys:
             return cls(pairs=pairs)
         return cls(Keyring(*keys), pairs)
@@ -96,8 +88,9 @@ class Trust:
     @property
     def named(self) -> bytes:
         """What a hello of this side names: its key, or the room of its code."""
-        if room := self.code or self.invitation:
-            return room.room.to_bytes(KEY_ID_SIZE, "big")
+        code = self.code or (self.invitation and self.invitation.code)
+        if code:
+            return code.room.to_bytes(KEY_ID_SIZE, "big")
         if self.modes == [Mode.NONE]:
             return b""
         return bytes.fromhex(self.key_id) if self.key_id else bytes(KEY_ID_SIZE)

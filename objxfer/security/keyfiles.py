@@ -8,6 +8,7 @@ import errno
 import hashlib
 import hmac
 import os
+import re
 import shlex
 import stat
 import sys
@@ -22,6 +23,8 @@ SECRET_SIZE: Final = 32
 StrPath = str | os.PathLike[str]
 
 _PREFIX: Final = b"objxfer-key-1:"
+# A number and three words, whatever they are: a code that was misheard is not shown either.
+_CODE: Final = re.compile(r"\s*\d{1,4}([\W_]+[^\W\d_]+){3}[\W_]*")
 _CHECK_SIZE: Final = 4
 # Of a multiple of three bytes: base64 without padding, so there is one way to write a key.
 _ENCODED_SIZE: Final = (SECRET_SIZE + _CHECK_SIZE) // 3 * 4
@@ -37,12 +40,17 @@ _BRING_IT_AGAIN: Final = 'copy the file again from where it was made with "objxf
 
 
 def as_path(path: StrPath) -> Path:
-    """Return the path, unless it is the text of a key, which no message may show.
+    """Return the path, unless it is the text of a key or a code, which no message may show.
 
     Raises:
         KeyFileError: it is.
     """
     chosen = Path(path)
+    if _CODE.fullmatch(os.fspath(path)):
+        raise KeyFileError(
+            "a code was given where the path of a key file belongs",
+            hint="Code.parse(…) reads a code; if it is a file, name its folder too",
+        )
     if _PREFIX.decode() in str(chosen):
         raise KeyFileError(
             "a key was given where the path of a key file belongs",

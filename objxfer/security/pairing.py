@@ -37,7 +37,6 @@ _CUT: Final = 4
 _BY_CUT: Final = {word[:_CUT]: word for word in WORDS}
 # Dashes of all kinds: what is pasted has often been through something that makes text prettier.
 _BETWEEN: Final = re.compile(r"[\s\-._\u2010-\u2015]+")
-_SHAPE: Final = re.compile(r"\d{1,4}([\s\-._\u2010-\u2015]+[^\W\d_]+){3}")
 _LONGEST: Final = 200
 
 OnBurnt = Callable[["Code | None"], None]
@@ -63,15 +62,10 @@ class Code:
         self._words = words
 
     @classmethod
-    def generate(cls, room: int | None = None) -> Code:
-        """Return a new code from the operating system's random numbers.
-
-        Args:
-            room: its number, 1 to 9999; None takes any of up to three digits.
-        """
-        if room is None:
-            room = 1 + secrets.randbelow(_SPOKEN_ROOMS)
-        return cls(room, tuple(secrets.choice(WORDS) for _ in range(_WORDS)))
+    def generate(cls) -> Code:
+        """Return a new code, of a room up to 999, from the system's random numbers."""
+        words = tuple(secrets.choice(WORDS) for _ in range(_WORDS))
+        return cls(1 + secrets.randbelow(_SPOKEN_ROOMS), words)
 
     @classmethod
     def parse(cls, text: str) -> Code:
@@ -174,11 +168,9 @@ class Invitation:
     made it. If that proof is right, and the guest gets in, the invitation is used up: whoever tries
     next is not let in. If it is wrong, or the guest does not get in, the code is burnt, and
     ``on_burnt`` is told the next one, or that there is none. Who leaves without trying burns none.
+    The next code is of another room, so that who still has the last one makes no guess at it.
 
     ``code`` may be read by any thread.
-
-    Attributes:
-        room: of all its codes.
     """
 
     def __init__(
@@ -193,11 +185,10 @@ class Invitation:
         """
         if codes < 1:
             raise ValueError(f"an invitation has at least one code, not {codes}")
-        first = code or Code.generate()
-        self.room = first.room
         self._left = codes - 1
         self._on_burnt = on_burnt
-        self._open: tuple[Code, Callable[[], bool]] | None = (first, _once())
+        self._rooms: set[int] = set()
+        self._open: tuple[Code, Callable[[], bool]] | None = self._next(code or Code.generate())
 
     @property
     def code(self) -> Code | None:
@@ -209,20 +200,31 @@ class Invitation:
 
         Where that is another room, or no code is left, it is a run that nobody can be right in.
         """
-        if room == self.room and self._open is not None:
+        if self._open is not None:
             code, claim = self._open
-            return Pake(code, connecting=False, claim=claim)
-        return Pake(Code.generate(self.room), connecting=False, claim=lambda: False)
+            if code.room == room:
+                return Pake(code, connecting=False, claim=claim)
+        return Pake(Code.generate(), connecting=False, claim=lambda: False)
 
     def burn(self) -> None:
         """Go on to the next code; for listeners, where whoever had the guess did not get in."""
-        self._open = (Code.generate(self.room), _once()) if self._left else None
+        if self._left:
+            code = Code.generate()
+            while code.room in self._rooms:
+                code = Code.generate()
+            self._open = self._next(code)
+        else:
+            self._open = None
         self._left -= 1
         if self._on_burnt is not None:
             self._on_burnt(self.code)
 
+    def _next(self, code: Code) -> tuple[Code, Callable[[], bool]]:
+        self._rooms.add(code.room)
+        return code, _once()
+
     def __repr__(self) -> str:
-        return f"<Invitation to room {self.room}>"
+        return f"<Invitation by {self.code!r}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +252,6 @@ def check_peer_id(peer_id: bytes) -> None:
     """Raise ValueError unless this can be what a peer goes by."""
     if len(peer_id) != PEER_ID_SIZE or not any(peer_id):
         raise ValueError(f"a peer id is {PEER_ID_SIZE} bytes, not all zero")
-
-
-def looks_like_code(text: str) -> bool:
-    """Tell whether a text has the shape of a code, right or wrong, so that nothing shows it."""
-    return _SHAPE.fullmatch(text.strip()) is not None
 
 
 def _once() -> Callable[[], bool]:

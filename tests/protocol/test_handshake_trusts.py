@@ -125,8 +125,7 @@ def test_a_code_is_used_over_tls_only(channel: bytes) -> None:
 
 @pytest.mark.parametrize("code", [OTHER_CODE, Code(5, CODE._words)])
 def test_a_client_with_another_code_learns_nothing(code: Code) -> None:
-    own = replace(hello(Role.CLIENT, Mode.CODE), key_id=code.room.to_bytes(4, "big"))
-    one, other = guest(code, own), host()
+    one, other = guest(code), host()
     proof = one.receive(other.receive(one.greeting()))
     with pytest.raises(WrongCode):
         other.receive(proof)

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objxfer.errors import ExitCode, ObjxferError, WrongCode
+from objxfer.errors import ExitCode, KeyFileError, ObjxferError, WrongCode
 from objxfer.security.keys import Key
-from objxfer.security.pairing import Code, Invitation, Pair, Pake, looks_like_code
+from objxfer.security.pairing import Code, Invitation, Pair, Pake
 from objxfer.security.words import WORDS
 
 CODE = Code(4, ("walnut", "copper", "tiger"))
@@ -115,7 +115,6 @@ def test_a_code_is_thirty_bits_of_secret() -> None:
     assert set(words) <= set(WORDS)
     assert len(WORDS) ** len(words) >= 2**30
     assert len({Code.generate().spoken() for _ in range(100)}) == 100
-    assert Code.generate(room=77).room == 77
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,6 @@ def test_what_is_spoken_is_heard(room: int, words: list[str]) -> None:
     assert Code.parse(code.spoken()) == code
     assert Code.parse(code.spoken().upper().replace("-", "  ")) == code
     assert Code.parse(" ".join([str(room), *(word[:4] for word in words)])) == code
-    assert looks_like_code(code.spoken())
 
 
 @pytest.mark.parametrize(
@@ -207,16 +205,19 @@ def test_a_code_keeps_itself_to_itself() -> None:
     assert CODE != "4-walnut-copper-tiger"
 
 
-@pytest.mark.parametrize("path", ["4-walnut-copper-tiger", "17 any three words", "4 a_b.c"])
-def test_what_looks_like_a_code(path: str) -> None:
-    assert looks_like_code(path)
-
-
 @pytest.mark.parametrize(
-    "path", ["key", "./4-walnut-copper-tiger", "4-walnut-copper", "2026-11-21"]
+    "path", ["4-walnut-copper-tiger", "17 any three words", "4.a_b.c", " 4-waln copp- tige\n"]
 )
-def test_what_does_not_look_like_a_code(path: str) -> None:
-    assert not looks_like_code(path)
+def test_a_code_is_no_path_of_a_key(path: str) -> None:
+    with pytest.raises(KeyFileError, match="a code was given where the path of a key") as caught:
+        Key.load(path)
+    assert path not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("path", ["./4-walnut-copper-tiger", "/4-a-b-c/key", "4-a-b", "2026-11-21"])
+def test_what_does_not_look_like_a_code_is_a_path(path: str) -> None:
+    with pytest.raises(KeyFileError, match="is not there"):
+        Key.load(path)
 
 
 # --- SPAKE2 ---
@@ -312,24 +313,27 @@ def test_a_burnt_code_gives_way_to_another_and_takes_its_runs_along() -> None:
     assert told == [invitation.code]
     assert invitation.code is not None
     assert invitation.code != CODE
-    assert invitation.code.room == CODE.room
+    assert invitation.code.room != CODE.room
     assert not in_flight.claim()
-    assert guess(invitation)
-    assert not guess(invitation)
+    assert not guess(invitation), "who still has the last code makes no guess at this one"
+    assert guess(invitation, invitation.code.room)
+    assert not guess(invitation, invitation.code.room)
 
 
 def test_after_three_codes_there_is_none() -> None:
     told: list[Code | None] = []
     invitation = Invitation(on_burnt=told.append)
-    codes = {invitation.code and invitation.code.spoken()}
+    rooms = set()
     for _ in range(3):
-        assert guess(invitation, invitation.room)
+        assert invitation.code is not None
+        rooms.add(invitation.code.room)
+        assert guess(invitation, invitation.code.room)
         invitation.burn()
-    codes |= {code.spoken() for code in told[:2] if code}
-    assert len(codes) == 3
+    assert len(rooms) == 3
     assert told[2] is invitation.code is None
-    assert not guess(invitation, invitation.room)
-    assert len(invitation.answer(invitation.room).element) == 32
+    for room in rooms:
+        assert not guess(invitation, room)
+        assert len(invitation.answer(room).element) == 32
 
 
 def test_one_code_only() -> None:

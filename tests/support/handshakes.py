@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from objxfer.blocking.trust import Trust
@@ -80,7 +81,7 @@ def guest(
     code: Code = CODE, own: Hello | None = None, *, channel: bytes = ENCRYPTED_CHANNEL
 ) -> Handshake:
     """A client with a code."""
-    own = own or hello(Role.CLIENT, Mode.CODE)
+    own = own or replace(hello(Role.CLIENT, Mode.CODE), key_id=code.room.to_bytes(4, "big"))
     return Handshake(own, channel, Pake(code, connecting=True))
 
 
