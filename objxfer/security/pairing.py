@@ -173,22 +173,17 @@ class Invitation:
     ``code`` may be read by any thread.
     """
 
-    def __init__(
-        self, code: Code | None = None, *, codes: int = CODES, on_burnt: OnBurnt | None = None
-    ) -> None:
-        """Think up a code.
+    def __init__(self, code: Code | None = None, *, on_burnt: OnBurnt | None = None) -> None:
+        """Begin with a code.
 
         Args:
-            code: the first code; None makes one.
-            codes: how many there may be, that one included.
+            code: the first one; None makes one.
             on_burnt: called in the listener's thread.
         """
-        if codes < 1:
-            raise ValueError(f"an invitation has at least one code, not {codes}")
-        self._left = codes - 1
+        code = code or Code.generate()
         self._on_burnt = on_burnt
-        self._rooms: set[int] = set()
-        self._open: tuple[Code, Callable[[], bool]] | None = self._next(code or Code.generate())
+        self._rooms = {code.room}
+        self._open: tuple[Code, Callable[[], bool]] | None = code, _once()
 
     @property
     def code(self) -> Code | None:
@@ -208,20 +203,16 @@ class Invitation:
 
     def burn(self) -> None:
         """Go on to the next code; for listeners, where whoever had the guess did not get in."""
-        if self._left:
+        if len(self._rooms) < CODES:
             code = Code.generate()
             while code.room in self._rooms:
                 code = Code.generate()
-            self._open = self._next(code)
+            self._rooms.add(code.room)
+            self._open = code, _once()
         else:
             self._open = None
-        self._left -= 1
         if self._on_burnt is not None:
             self._on_burnt(self.code)
-
-    def _next(self, code: Code) -> tuple[Code, Callable[[], bool]]:
-        self._rooms.add(code.room)
-        return code, _once()
 
     def __repr__(self) -> str:
         return f"<Invitation by {self.code!r}>"

@@ -28,6 +28,7 @@ from objxfer.errors import (
     ProtocolMismatch,
     RefusedByPeer,
     Timeout,
+    WrongCode,
 )
 from objxfer.limits import MIB
 from objxfer.transfer.report import EntryReport, Outcome, Report
@@ -248,6 +249,18 @@ def test_another_key_is_named_once_it_stays_so(listener: Listener, pauses: list[
     with pytest.raises(AuthenticationError):
         Attempts(listener, 1).run(3, stranger)
     assert len(pauses) == 3
+
+
+def test_a_wrong_code_is_not_tried_again(listener: Listener, pauses: list[float]) -> None:
+    tried: list[WrongCode] = []
+
+    def reconnect() -> Connection:
+        tried.append(WrongCode("the code is wrong"))
+        raise tried[-1]
+
+    with pytest.raises(WrongCode):
+        Attempts(listener, 1).run(None, reconnect)
+    assert len(tried) == len(pauses) == 1
 
 
 def test_an_interrupt_ends_the_waiting(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objxfer.errors import ExitCode, KeyFileError, ObjxferError, WrongCode
+from objxfer.security import pairing
 from objxfer.security.keys import Key
 from objxfer.security.pairing import Code, Invitation, Pair, Pake
 from objxfer.security.words import WORDS
@@ -320,7 +321,8 @@ def test_a_burnt_code_gives_way_to_another_and_takes_its_runs_along() -> None:
     assert not guess(invitation, invitation.code.room)
 
 
-def test_after_three_codes_there_is_none() -> None:
+def test_after_three_codes_of_three_rooms_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairing, "_SPOKEN_ROOMS", 3)
     told: list[Code | None] = []
     invitation = Invitation(on_burnt=told.append)
     rooms = set()
@@ -334,14 +336,6 @@ def test_after_three_codes_there_is_none() -> None:
     for room in rooms:
         assert not guess(invitation, room)
         assert len(invitation.answer(room).element) == 32
-
-
-def test_one_code_only() -> None:
-    invitation = Invitation(CODE, codes=1)
-    invitation.burn()
-    assert invitation.code is None
-    with pytest.raises(ValueError, match="at least one code"):
-        Invitation(codes=0)
 
 
 def test_asking_for_another_room_is_no_guess_and_in_vain() -> None:
