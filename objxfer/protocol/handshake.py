@@ -104,9 +104,9 @@ class Established:
 
     @property
     def pair(self) -> Pair | None:
-        """What this side keeps of that key; None where there is none, or both are one peer."""
+        """What this side keeps of that key; None where there is none, or no other peer to meet."""
         key, own, peer = self.pair_key, self.own.peer_id, self.theirs.peer_id
-        return Pair(key, own, peer) if key is not None and own != peer else None
+        return Pair(key, own, peer) if key and peer not in (own, ANYBODY) else None
 
     @property
     def key_id(self) -> bytes:

@@ -24,7 +24,7 @@ StrPath = str | os.PathLike[str]
 
 _PREFIX: Final = b"objxfer-key-1:"
 # A number and three words, whatever they are: a code that was misheard is not shown either.
-_CODE: Final = re.compile(r"\s*\d{1,4}([\W_]+[^\W\d_]+){3}[\W_]*")
+_CODE: Final = r"\s*\d{1,4}([\W_]+[^\W\d_]+){3}[\W_]*"
 _CHECK_SIZE: Final = 4
 # Of a multiple of three bytes: base64 without padding, so there is one way to write a key.
 _ENCODED_SIZE: Final = (SECRET_SIZE + _CHECK_SIZE) // 3 * 4
@@ -46,7 +46,7 @@ def as_path(path: StrPath) -> Path:
         KeyFileError: it is.
     """
     chosen = Path(path)
-    if _CODE.fullmatch(os.fspath(path)):
+    if re.fullmatch(_CODE, os.fspath(path)):
         raise KeyFileError(
             "a code was given where the path of a key file belongs",
             hint="Code.parse(…) reads a code; if it is a file, name its folder too",

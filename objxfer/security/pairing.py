@@ -36,7 +36,7 @@ _CUT: Final = 4
 """Letters that tell each word from all others."""
 _BY_CUT: Final = {word[:_CUT]: word for word in WORDS}
 # Dashes of all kinds: what is pasted has often been through something that makes text prettier.
-_BETWEEN: Final = re.compile(r"[\s\-._\u2010-\u2015]+")
+_BETWEEN: Final = r"[\s\-._\u2010-\u2015]+"
 _LONGEST: Final = 200
 
 OnBurnt = Callable[["Code | None"], None]
@@ -78,7 +78,7 @@ class Code:
             ObjxferError: it is none (exit code ``USAGE``). A word that is not in the list is
                 named, with the nearest that are; no other word of the code is.
         """
-        parts = [part for part in _BETWEEN.split(text[: _LONGEST + 1].casefold()) if part]
+        parts = [part for part in re.split(_BETWEEN, text[: _LONGEST + 1].casefold()) if part]
         if len(text) > _LONGEST or len(parts) != 1 + _WORDS:
             raise _usage("a code is a number and three words", hint=_LIKE)
         number, *words = parts
@@ -188,17 +188,17 @@ class Invitation:
     @property
     def code(self) -> Code | None:
         """The code to tell the guest; None where all are burnt."""
-        return self._open[0] if self._open else None
+        waiting = self._open  # read once: another thread may burn it meanwhile
+        return waiting[0] if waiting else None
 
     def answer(self, room: int) -> Pake:
         """Return this side of a run with somebody who asks for a room; for listeners.
 
         Where that is another room, or no code is left, it is a run that nobody can be right in.
         """
-        if self._open is not None:
-            code, claim = self._open
-            if code.room == room:
-                return Pake(code, connecting=False, claim=claim)
+        waiting = self._open
+        if waiting and waiting[0].room == room:
+            return Pake(waiting[0], connecting=False, claim=waiting[1])
         return Pake(Code.generate(), connecting=False, claim=lambda: False)
 
     def burn(self) -> None:

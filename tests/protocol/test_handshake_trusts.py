@@ -99,10 +99,11 @@ def test_both_derive_the_key_of_a_pair() -> None:
     assert again.pair.key != ours.key
 
 
-def test_one_makes_no_pair_with_oneself() -> None:
-    own = replace(hello(Role.CLIENT, Mode.CODE), peer_id=hello(Role.SERVER).peer_id)
+@pytest.mark.parametrize("peer_id", [hello(Role.SERVER).peer_id, bytes(16)])
+def test_one_makes_no_pair_with_oneself_or_nobody(peer_id: bytes) -> None:
+    own = replace(hello(Role.CLIENT, Mode.CODE), peer_id=peer_id)
     one, other = shake_hands(guest(own=own), host())
-    assert one.pair is None is other.pair
+    assert other.pair is None
     assert len(one.key_id) == 4
 
 
