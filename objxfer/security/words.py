@@ -2,7 +2,8 @@
 
 1,024 common English words of four to eight letters. No two begin with the same four letters, so
 a word may be cut to these; no two are alike in spelling (they are three letters apart or more)
-or in sound; none has a common word of the same sound beside it, is a number, or offends.
+or in sound. Left out is what sounds like a common word that is not here, what is spelled otherwise
+elsewhere, numbers, and what offends.
 The order is that of the alphabet; it has no meaning.
 """
 
@@ -41,23 +42,23 @@ firefly firm fitness flagpole flamingo flaxen fleece flicker flint floor florist
 flute foggy foghorn football forecast forklift formula fortune fossil fountain foxglove fragile
 freckle freedom freight fresco friend frigate fringe frisbee frog frolic frontier frosting
 fullback furlong fuzzy galaxy gallant galore gaming gangway garage gardener garlic garment
-gazebo gearbox gelatin geometry geranium geyser giant gingham giraffe glacier glaze gleam glider
-glimpse goggles golden golf gondola gourd grammar grandpa graph gravity griddle grocery grotto
-guinea guitar gumdrop gurgle gusto gymnast gyro habitat halibut hallway hammock hamster handbag
+gazebo gearbox geometry geranium geyser giant gingham giraffe glacier glaze gleam glider glimpse
+goggles golden golf gondola gourd grammar grandpa graph gravity griddle grocery grotto guinea
+guitar gumdrop gurgle gusto gymnast gyro habitat halibut hallway hammock hamster handbag
 hardware harmony harp harvest hatchet hazelnut headband health heather hedgehog heirloom helium
 helmet heritage heroic herring hexagon hickory highway hiking hilltop hippo hockey hoist holiday
-homework hood horizon hornet hubcap huddle hybrid hydrant hyphen iceberg icicle igloo iguana
-imagine income index indigo indoor inhabit inkblot inkwell input inside invent iodine island
-italic jackpot jaguar jamboree janitor jasmine javelin jeans jersey jetliner jigsaw jogger joke
-jolly journal joyful joystick jubilee juicy jukebox jumbo junction juniper kangaroo kayak kazoo
-kebab kelp ketchup kettle keyboard keyhole keystone kickoff kilogram kimono kindle kingdom kiosk
-kitchen kiwi knapsack kneecap knuckle koala krypton lacrosse ladybug lagoon lamppost landmark
-language laptop larkspur lasagna lattice laugh laundry laurel lavender leaflet leapfrog legend
-lemonade lentil leopard letter library license light lilac lilypad limerick limpet lineage
+homework hood horizon hornet hubcap huddle hungry hybrid hydrant hyphen iceberg icicle igloo
+iguana imagine income index indigo indoor inhabit inkblot inkwell input inside invent iodine
+island italic jackpot jaguar jamboree janitor jasmine javelin jeans jersey jetliner jigsaw
+jogger joke jolly journal joyful joystick jubilee juicy jukebox jumbo junction juniper kangaroo
+kayak kazoo kebab kelp ketchup kettle keyboard keyhole keystone kickoff kimono kindle kingdom
+kiosk kitchen kiwi knapsack kneecap knuckle koala krypton lacrosse ladybug lagoon lamppost
+landmark language laptop larkspur lattice laugh laundry laurel lavender leaflet leapfrog legend
+lemonade lentil leopard letter liberty library light lilac lilypad limerick limpet lineage
 linguist linoleum liquid lizard lobby lobster local logbook lollipop lozenge lucky luggage
 lullaby lunchbox luxury lyric macaw machine mackerel magazine magenta magician magma magnet
-mahogany mailbox mainland mallard manager mantis manual marathon marigold marmoset marsh marvel
-mascot matrix mattress maverick mechanic medicine medley meerkat meeting melody merchant
+mahogany mailbox mainland majesty mallard manager mantis manual marathon marigold marmoset marsh
+marvel mascot matrix mattress maverick mechanic medicine medley meerkat meeting melody merchant
 meridian mermaid message metaphor method midday midnight migrate milk millet minaret mineral
 minister minnow minstrel miracle mirror mission mitten mixture mocha modern module molasses
 molecule monarch monsoon monument moped mosaic mosquito moss motion motorist movie muffler
@@ -67,33 +68,33 @@ nomad noodle northern notch notebook nougat nugget nursery nutmeg nutrient nutsh
 oakwood oasis oatmeal oblong oboe obstacle ocean octagon octopus odometer odyssey office olive
 opera opinion optic orbit orchard oregano organic origami ornament osprey ostrich outdoor outfit
 outpost overture oxcart oxygen package padlock pagoda palisade palm palomino pamphlet pancake
-panorama pantry papaya paper paprika papyrus parasol parlor parmesan parsnip partner passport
-pasta patrol pavilion peacock peanut pedestal pelican pendulum penguin pennant pentagon perfume
-petunia pharmacy pheasant phoenix photo phrase physics pianist piccolo pickax picnic pigment
-pigtail pinball pinecone pinnacle pioneer pipeline pivot pixel pizza plaid plankton platinum
-playful plug plumber plywood podium poet poignant pointer polaris polenta polka popcorn porridge
-portrait postcard pottery prairie pretzel princess prize prodigy program prologue proof pueblo
-puffin pulley pumice pumpkin punch pupil puppet pyramid python quadrant quantum quartz queen
-question quilt quince rabbit raccoon radar radiant ragtime rail rainbow raisin ravine react
-recipe recycle reduce redwood reef referee regatta region reindeer remote replica report require
+panorama pantry papaya paper paprika papyrus parasol parmesan parsnip partner passport pasta
+patrol pavilion peacock peanut pedestal pelican pendulum penguin pennant pentagon perfume
+petunia pharmacy pheasant phoenix photo phrase physics pianist piccolo picnic pigment pigtail
+pinball pinecone pinnacle pioneer pipeline pivot pixel pizza plaid plankton platinum playful
+plug plumber plywood podium poet poignant pointer polaris polenta polka popcorn popular porridge
+portrait postcard pottery prairie pretzel princess prize prodigy prologue proof pueblo puffin
+pulley pumice pumpkin punch pupil puppet pyramid python quadrant quantum quartz queen question
+quilt quince rabbit raccoon radar radiant ragtime rail rainbow raisin ravine react recipe
+recycle reduce redwood reef referee regatta region reindeer remote replica report require
 research restore rhythm ribcage rigatoni roadside roam rodeo romance rookie rosebud rotunda
 rucksack rugby ruler runway safari safety saffron sage salmon sandwich sapphire sardine saturn
 sauna sausage savanna scallop scarlet scenario scholar science scissors scrabble screen script
 scroll seagull seaside seaweed serpent sesame shadow shampoo shelf shimmer shop shoulder shovel
 shrimp shrub shuttle sibling sidecar sierra signal silent skirt skyline sleep slipper smooth
-sneaker snooze snorkel snowman soccer sofa software soprano soybean sparrow spatula spinach
-spiral splash splendid split sponge spring spruce squirrel stadium staff stallion staple
+sneaker snooze snorkel snowman soccer society sofa software soprano soybean sparrow spatula
+spinach spiral splash splendid split sponge spring spruce squirrel stadium staff stallion staple
 sterling steward stingray stitch stocking stool sturdy stylus suburb sugar suitcase sunrise
-sunset surface sushi swan symphony system tabloid tadpole tapestry tapioca target tarragon
-tartan tavern teacup teapot teddy telegram temper tennis tentacle terrace textile thermal
-thirsty thistle thrill throat thumb thunder tickle tiger timid tinfoil tissue toboggan toddler
-tomato tomorrow tongue toolbox topaz torrent tortoise totem toucan tractor traffic tranquil
-trapeze travel treasure trellis triangle trio triple triumph trolley trombone trophy trousers
-truffle trumpet trunk tuft tugboat tundra tunic tunnel turkey turmeric tuxedo tweed twilight
-twirl ukulele umbrella uncle unicorn universe upstairs urchin utopia vacation vacuum valve
-vanilla varnish vault vehicle velocity veranda village vinegar vinyl violin vitamin volcano
-vowel voyage waffle waiter walnut waltz warbler wardrobe waterway wavy weasel wedding weekend
-welcome whisker widget willow winner wisdom wombat world woven wreath wrinkle year yield yogurt
-yoyo yucca yummy zebra zenith zeppelin zigzag zinc zither
+sunset surface survive sushi swan symphony system tabloid tadpole tapestry tapioca target
+tarragon tartan tavern teacup teapot teddy telegram temper tennis tentacle terrace textile
+thermal thirsty thistle thrill throat thumb thunder tickle tiger timid tinfoil tissue toboggan
+toddler together tomato tomorrow tongue toolbox topaz torrent tortoise totem toucan tractor
+traffic tranquil trapeze travel treasure trellis triangle trio triple triumph trolley trombone
+trophy trousers truffle trumpet trunk tuft tugboat tundra tunic tunnel turkey turmeric tuxedo
+tweed twilight twirl ukulele umbrella uncle unicorn universe upstairs urchin utopia vacation
+vacuum valve vanilla varnish vault vehicle velocity veranda village vinegar vinyl violin visible
+vitamin volcano vowel voyage waffle waiter walnut waltz warbler wardrobe waterway wavy weasel
+wedding weekend welcome whisker widget willow winner wisdom wombat world woven wreath wrinkle
+year yield yoyo yucca yummy zebra zenith zeppelin zigzag zinc zither
 """.split()  # noqa: SIM905 - a literal of so many words would be a page of quotes
 )
