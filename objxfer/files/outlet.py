@@ -20,9 +20,6 @@ class Outlet:
     that ends early raises ``FileFailed`` from ``Inflow.leave``. The stream stays the caller's.
     """
 
-    brief = False
-    """Whether writing is short work: whoever reads the stream may keep us waiting."""
-
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._taken = False
@@ -126,7 +123,8 @@ class Inflow:
     failure = None
     """What fails here is raised."""
     surrendered = False
-    brief = Outlet.brief
+    brief = False
+    """Whether ``write`` is short work: whoever reads the stream may keep us waiting."""
 
     def __init__(self, outlet: Outlet, entry: Entry) -> None:
         self.entry = entry

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from objxfer.errors import UnsafePath
 from objxfer.files.digest import Buffer
@@ -43,9 +43,6 @@ class Sink:
     owns what it has not published yet, and ``close`` removes that, or leaves it to go on another
     time; it also owns the ``Root`` and the ``Partials``.
     """
-
-    brief: ClassVar = Part.brief
-    """Writing is short work."""
 
     def __init__(
         self,

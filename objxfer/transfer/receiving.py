@@ -33,7 +33,7 @@ from objxfer.transfer.report import (
     Report,
 )
 from objxfer.transfer.settling import Settling
-from objxfer.transfer.steps import Port, Receive, Steps, receive, run, send
+from objxfer.transfer.steps import Port, Receive, Steps, run, send
 
 _AHEAD: Final = 16_384
 """Files that may be announced and not sent yet: all of them are remembered."""
@@ -72,10 +72,6 @@ class Part(Protocol):
 
 class Taker(Protocol):
     """Where a tree goes; ``files.sink.Sink`` says what each method promises."""
-
-    @property
-    def brief(self) -> bool:
-        """Whether writing small files is short work."""
 
     def judge(self, entries: Sequence[Entry], /) -> list[Verdict]:
         """Say what is wanted of announced files."""
@@ -235,7 +231,12 @@ class _TreeReceiver:
         yield from self._send_receipts(entries, (yield from run(lambda: place(entries))))
 
     def _take_pack(self, taker: Taker, pack: Pack) -> Steps[None]:
-        contents = memoryview((yield from receive(Data)).payload) if pack.size else memoryview(b"")
+        contents = memoryview(b"")
+        if pack.size:
+            message = yield from self._next(taker)
+            if not isinstance(message, Data):
+                raise PeerError(f"{message.type.name} where a pack's contents should come")
+            contents = memoryview(message.payload)
         if len(contents) != pack.size:
             raise PeerError("a pack is not as long as announced")
         arrived: list[Arrived] = []
@@ -255,7 +256,7 @@ class _TreeReceiver:
             if not self._group.room:
                 yield from self._publish(taker)
             some = arrived[done : done + self._group.room]
-            yield from run(partial(taker.pack, some), brief=taker.brief)
+            yield from run(partial(taker.pack, some))
             done += len(some)
             self._group.add(len(some), sum(file.entry.size for file in some), self._port.now)
         POOL.give(contents)

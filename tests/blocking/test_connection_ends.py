@@ -355,6 +355,28 @@ def test_an_interrupt_of_one_thread_ends_the_wait_of_another(
         receiving.result(PATIENCE)
 
 
+def test_a_receipt_does_not_wait_for_the_next_contents(tmp_path: Path) -> None:
+    with listening(into=tmp_path) as (listener, _), Wire(listener.url).shake() as wire:
+        server = listener.accept(PATIENCE)
+        receiving = begin(server.recv)
+        wire.say(Type.OFFER, 1, Offer((b"a", b"b"), b"", None, 2, 6).pack())
+        assert wire.hear()[0].type is Type.ACCEPT
+        batch = tuple(Entry(name, Kind.FILE, 3) for name in (b"a", b"b"))
+        wire.say(Type.ENTRIES, 1, Entries(batch).pack())
+        assert wire.hear()[0].type is Type.WANTED
+        pack = Pack((Packed(Fate.READ, 3, 0, 0o644),)).pack()
+        first = wire.chunk(Type.PACK, 1, pack)
+        first += wire.chunk(Type.DATA, 1, b"abc", digest=node_digest(b"abc"))
+        wire.send(first + wire.chunk(Type.PACK, 1, pack))
+        assert wire.hear()[0].type is Type.RECEIPTS
+        assert (tmp_path / "a").read_bytes() == b"abc"
+        wire.say(Type.DATA, 1, b"def", digest=node_digest(b"def"))
+        assert wire.hear()[0].type is Type.RECEIPTS
+        wire.say(Type.DONE, 1)
+        assert receiving.result(PATIENCE).files == 2
+        server.abandon()
+
+
 def test_what_came_whole_is_finished_behind_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,11 +126,15 @@ def spread(total: int, samples: int) -> list[int]:
         pytest.param(2.0, 60.0, id="full", marks=[pytest.mark.long, pytest.mark.timeout(300)]),
     ],
 )
+@pytest.mark.parametrize("kind", ["fsync", "pwrite64"])
 @needs_strace
-def test_a_slow_disk(timeout: float, delay: float, nursery: Nursery, tmp_path: Path) -> None:
-    with delivering(SMALL, "tls", timeout, nursery, tmp_path / "slow") as delivery:
-        late = Call("fsync", 1).late(delay)
-        with Tracer(delivery.receiving, tmp_path / "log", ("fsync",), late):
+def test_a_slow_disk(
+    kind: str, timeout: float, delay: float, nursery: Nursery, tmp_path: Path
+) -> None:
+    scene = Scene({"t/1": contents(1, 500), "t/2": contents(2, 500)})
+    with delivering(scene, "tls", timeout, nursery, tmp_path / "slow") as delivery:
+        late = Call(kind, 1).late(delay)
+        with Tracer(delivery.receiving, tmp_path / "log", (kind,), late):
             begun = time.monotonic()
             sent = delivery.send(delivery.receiving.url).finish()
             assert time.monotonic() - begun > delay

@@ -102,6 +102,11 @@ def test_plug_ins_are_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.M
         get("nothing")
 
 
+@pytest.mark.parametrize("name", ["raw", "text", "json", "msgpack", "pickle", "cloudpickle"])
+def test_what_executes_is_known_without_importing_it(name: str) -> None:
+    assert base.executes(name) is get(name).executes
+
+
 def test_nothing_heavy_is_imported_early() -> None:
     code = """
 import sys
