@@ -83,6 +83,8 @@ class Pump:
             idle = self.closed or not (link.readable or exchange.awaiting)
             try:
                 again = None if idle else self._pass()
+                if exchange.jobs:  # the last thing that happened may have been a job to do
+                    self._submit()
             except BaseException:
                 self._torn()
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import threading
 from collections.abc import Sequence
@@ -353,6 +354,34 @@ def test_an_interrupt_of_one_thread_ends_the_wait_of_another(
             client.send(1)
     with pytest.raises(ConnectionLost, match="interrupted"):
         receiving.result(PATIENCE)
+
+
+def test_it_breaks_where_the_last_answer_leads_to_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is found only when the break is; nobody waits for the work that it leads to."""
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "file").write_bytes(b"contents")
+    with connected(there={"into": tmp_path / "inbox"}) as (client, server):
+        receiving = begin(server.recv)
+        takes = client._pump.transport.send
+        broken = False
+
+        def send(buffers: Sequence[bytes]) -> int | None:
+            nonlocal broken
+            if not broken:
+                broken = True
+                takes(buffers)
+                assert select.select([client], [], [], PATIENCE)[0]
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+        monkeypatch.setattr(client._pump.transport, "send", send)
+        pushing = begin(client.push, tmp_path / "file")
+        with pytest.raises(ConnectionLost, match="broke"):
+            pushing.result(PATIENCE)
+        client.abandon()
+        with pytest.raises(ConnectionLost):
+            receiving.result(PATIENCE)
 
 
 def test_a_receipt_does_not_wait_for_the_next_contents(tmp_path: Path) -> None:
