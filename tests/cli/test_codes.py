@@ -17,8 +17,11 @@ import pytest
 
 import objxfer
 from objxfer import Code
+from objxfer.limits import MIB
 from support.commands import Commands, Running
+from support.deliveries import contents
 from support.neighbours import HERE_IPV4, Cable, needs_cable
+from support.relay import cutting, relay
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -411,3 +414,38 @@ def test_where_nobody_is_found_it_is_said_what_else_can_be_done(commands: Comman
         assert "walnut" not in line
         receiving.signal(signal.SIGINT)
         assert receiving.finish().code == 130
+
+
+@pytest.mark.parametrize("host", ["send", "receive"])
+def test_a_lost_connection_goes_on_without_the_code(commands: Commands, host: str) -> None:
+    """And without asking again: the code has made the two a pair for as long as it takes."""
+    large = contents(1, 7 * MIB + 5)
+    commands.file("large", large)
+    sender, receiver = ["send", "large"], ["receive", "--into", "inbox", "--yes"]
+    waiting = told(commands.start(*(sender if host == "send" else receiver), *HERE))
+    cut = cutting(5 * MIB)  # of what the sender says
+    says = {"server_says" if host == "send" else "client_says": cut}
+    with relay(waiting.address, **says) as url:
+        if host == "send":
+            ended = commands.run(*receiver, waiting.code, "--from", url)
+        else:
+            ended = commands.run(*sender, "--code", waiting.code, "--to", url)
+    waited = waiting.running.finish()
+    assert (ended.code, waited.code) == (0, 0), (ended, waited)
+    assert (commands.inbox / "large").read_bytes() == large
+    received = ended if host == "send" else waited
+    assert received.err.count(" offers ") == 1
+    assert re.search(r"lost the connection to .*; again in \d+ s\n", ended.err)
+    assert re.search(r"lost the connection to .*; waiting for it to come back\n", waited.err)
+
+
+def test_11_a_lost_connection_that_does_not_come_back(commands: Commands) -> None:
+    commands.file("large", contents(1, 7 * MIB + 5))
+    sending = told(commands.start("send", "large", *HERE, "--retry", "0"))
+    with relay(sending.address, server_says=cutting(5 * MIB)) as url:
+        received = commands.run(
+            "receive", sending.code, "--from", url, "--into", "inbox", "--yes", "--retry", "0"
+        )
+    sent = sending.running.finish()
+    assert (sent.code, received.code) == (11, 11)
+    assert sent.err.endswith("hint: run it again: it goes on where it stopped\n")
