@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from objxfer.blocking.meeting import Host
 
 _STANDARD_INPUT: Final = "-"
+AGAIN: Final = "run it again with a new code: what is there by now is not sent again"
 _LONGEST: Final = 1000
 """Characters that are read where there should be a code."""
 _ALONE: Final = 5.0

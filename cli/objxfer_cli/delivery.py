@@ -44,6 +44,7 @@ class Delivery:
         number: what goes with each JSON line, as ``delivery``, where there are several.
         bars: whether bars may be drawn.
         held: nothing is shown of it before ``go_on``.
+        again: what to do where the connection is lost for good; "" is to run it again.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Delivery:
         number: int | None = None,
         bars: bool = True,
         held: bool = False,
+        again: str = "",
     ) -> None:
         self.terminal = terminal
         self.sending = sending
@@ -61,6 +63,7 @@ class Delivery:
         self.report = Report(resumable=number is None)
         self.peer = ""
         self._held = held
+        self._again = again
         self._number = {} if number is None else {"delivery": number}
         self._bar = objxfer.bar() if bars and terminal.shows_bars else None
         self._ticker: Ticker | None = None
@@ -222,7 +225,8 @@ class Delivery:
             case _:
                 return error
         message = f"{what} {self.peer}: {error}"
-        named = type(error)(message, hint=error.hint, exit_code=error.exit_code)
+        again = self._again if error.exit_code is ExitCode.CONNECTION_LOST else ""
+        named = type(error)(message, hint=error.hint or again, exit_code=error.exit_code)
         named.__cause__ = error
         return named
 

@@ -112,7 +112,7 @@ def receive(
             terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
             with delivery.told():
                 return taking.wait(listener, patience(retries))
-    delivery = Delivery(terminal, sending=False, held=True)
+    delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
     taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
     if code is None:
         invited = codes.Invited(terminal, url, "objxfer send PATH --code", "--to", qr=qr, **terms)

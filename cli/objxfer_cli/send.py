@@ -91,7 +91,7 @@ def send(
         raise click.UsageError("- is either what is sent or the code")
     if asked and not piped:
         scan.tops(paths, [])  # what cannot be sent is said before anybody is called
-    delivery = Delivery(terminal, sending=True)
+    delivery = Delivery(terminal, sending=True, again=codes.AGAIN if asked else "")
 
     def push(connection: objxfer.Connection) -> objxfer.Report:
         return connection.push(

@@ -262,7 +262,7 @@ class Listener:
             self._burn(self._terms.trust.invitation)
 
     def _burn(self, invitation: Invitation) -> None:
-        log.warning("! %r was tried, and is burnt", invitation.code)
+        log.info("! %r was tried, and is burnt", invitation.code)
         try:
             invitation.burn()
         except Exception:  # as above
