@@ -122,13 +122,10 @@ class Terminal:
         Returns:
             None where it is withdrawn, or where they end the input.
         """
-        with contextlib.suppress(ImportError, OSError):
-            import termios
-
-            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        _forget_typed()
         self._write(sys.stderr, escaped(question), end="")
         while not withdrawn():
-            if select.select([sys.stdin], [], [], _LOOK)[0]:
+            if _typed_within(_LOOK):
                 typed = os.read(sys.stdin.fileno(), _LONGEST_ANSWER)
                 if typed:
                     return typed.decode(errors="replace").strip()
@@ -223,6 +220,24 @@ def _takes(stream: TextIO | None) -> bool:
     try:
         return stream is not None and bool(select.select([], [stream], [], 0)[1])
     except (OSError, ValueError):  # of what has no descriptor, or on Windows: nobody knows
+        return True
+
+
+def _forget_typed() -> None:
+    """Drop what was typed, where the system can."""
+    try:
+        import termios
+    except ImportError:
+        return
+    with contextlib.suppress(termios.error, OSError):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+
+def _typed_within(seconds: float) -> bool:
+    """Tell whether a line is typed within some seconds."""
+    try:
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+    except (OSError, ValueError):  # on Windows: reading waits for it
         return True
 
 

@@ -190,3 +190,12 @@ def test_a_code_needs_tls() -> None:
     with pytest.raises(ObjxferError) as caught:
         Host("tcp://127.0.0.1:0")
     assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_a_listener_expects_no_pair_of_somebody_else() -> None:
+    pair = objxfer.Pair(objxfer.Key.generate(), own=BEN, peer=ANNA)
+    with (
+        objxfer.listen("tls://127.0.0.1:0", key=objxfer.Key.generate(), peer_id=ANNA) as listener,
+        pytest.raises(ValueError, match="another peer id"),
+    ):
+        listener.expect(pair)
