@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import segno
 
 import objxfer
 from objxfer import Code
@@ -26,6 +27,7 @@ from support.relay import cutting, relay
 pytestmark = pytest.mark.timeout(60)
 
 HERE = ("--listen", "tls://127.0.0.1:0")
+UPPER, LOWER = str.maketrans("█▀▄", "xx "), str.maketrans("█▀▄", "x x")
 DECLINED = "it was declined"
 
 
@@ -335,12 +337,14 @@ def test_quiet_shows_the_code_and_nothing_of_success(commands: Commands) -> None
 
 
 def test_a_qr_code_is_drawn(commands: Commands) -> None:
+    """What is light is drawn, two rows a line; with it, the line to type is seen by a camera."""
     running = commands.start("send", "report.pdf", *HERE, "--qr")
-    told(running)
-    rows = [running.err_line() for _ in range(15)]
-    assert all(set(row) <= set("█▀▄ ") for row in rows)
-    assert set(rows[0]) == {"█"}
-    assert len({len(row) for row in rows}) == 1
+    shown = told(running)
+    matrix = segno.make(f"objxfer receive {shown.code}", micro=False).matrix_iter(border=2)
+    light = ["".join(" " if dark else "x" for dark in row) for row in matrix]
+    rows = [running.err_line() for _ in range((len(light) + 1) // 2)]
+    halves = [(row.translate(UPPER), row.translate(LOWER)) for row in rows]
+    assert [half for both in halves for half in both][: len(light)] == light
 
 
 def test_a_pipe_to_standard_output(commands: Commands) -> None:
@@ -451,3 +455,12 @@ def test_11_a_lost_connection_that_does_not_come_back(commands: Commands) -> Non
         assert one.err.endswith(
             "hint: run it again with a new code: what is there by now is not sent again\n"
         )
+
+
+@needs_cable
+def test_where_the_usual_port_is_taken_another_one_does(commands: Commands) -> None:
+    with Cable() as cable:
+        first = told(commands.start("send", "report.pdf", inside=cable.here.inside))
+        second = told(commands.start("send", "report.pdf", inside=cable.here.inside))
+        assert first.address == f"tls://{HERE_IPV4}"
+        assert re.fullmatch(rf"{re.escape(first.address)}:\d+", second.address)
