@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from typing import Final
@@ -83,10 +82,9 @@ class Question:
         if folder is None or free is None:
             where = "standard output"
         else:
-            place = os.path.join(
-                folder, _cut(shown(offer.folder)), names[0] if len(offer.tops) == 1 else ""
-            )
-            where = f"{place}, {size(free)} free"
+            # Not os.path.join: no name of the peer's leads anywhere else, as it would there.
+            below = [_cut(shown(offer.folder)), names[0] if len(offer.tops) == 1 else ""]
+            where = f"{'/'.join([folder, *filter(None, below)])}, {size(free)} free"
         line = f"{self._delivery.peer} offers {listed(names, len(offer.tops))} ({', '.join(what)})"
         if self._yes:
             self._terminal.notice(f"{line} → {where}")

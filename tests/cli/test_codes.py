@@ -295,6 +295,16 @@ def test_hostile_names_act_on_no_terminal(commands: Commands) -> None:
     assert "\x1b" not in sent.err + sent.out + received.err + received.out
 
 
+def test_the_place_that_is_shown_is_below_the_folder(commands: Commands) -> None:
+    receiving = told(commands.start("receive", "--into", "inbox", "--yes", *HERE))
+    target = f"{receiving.address}//etc"
+    sent = commands.run("send", "report.pdf", "--code", receiving.code, "--to", target)
+    received = receiving.running.finish()
+    assert sent.code == received.code == 20
+    assert f" → {commands.inbox}//etc/report.pdf, " in received.err
+    assert list(commands.inbox.iterdir()) == []
+
+
 def test_json_lines(commands: Commands) -> None:
     sending = commands.start("send", "report.pdf", *HERE, "--json")
     shown = json.loads(sending.out_line())
