@@ -91,34 +91,47 @@ def receive(
     # What was written to standard output cannot be taken up again.
     retries = 0 if stdout else retries
     key = None if code is not None else options.find_key(key_file, insecure=insecure)
-    if key is not None or insecure:
-        if qr:
-            raise click.UsageError("--qr is for codes, and there is a key")
-        delivery = Delivery(terminal, sending=False)
-        taking = Taking(delivery, timeout, None)
-        options.warn_of_no_key(terminal, insecure=insecure)
-        with objxfer.listen(
-            url,
-            key=key,
-            insecure=insecure,
-            on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
-            **terms,
-        ) as listener:
-            where = "to standard output" if folder is None else f"into {folder}"
-            terminal.record("listening", url=listener.url)
-            terminal.notice(f"{visitors.place(listener.url, listener.key_id)}, {where}")
-            no_key = " --insecure" if insecure else ""
-            target = options.short(listener.url)
-            terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
-            with delivery.told():
-                return taking.wait(listener, patience(retries))
-    delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
-    taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
-    if code is None:
-        invited = codes.Invited(terminal, url, "objxfer send PATH --code", "--to", qr=qr, **terms)
+    if key is None and not insecure:
+        delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
+        taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
+        if code is not None:
+            return _meet(terminal, code, sender, taking, retries, terms)
+        there = "objxfer send PATH --code"
+        invited = codes.Invited(terminal, url, there, "--to", qr=qr, **terms)
         with invited.host as host, delivery.told():
             return taking.wait(host, patience(retries))
+    if qr:
+        raise click.UsageError("--qr is for codes, and there is a key")
+    delivery = Delivery(terminal, sending=False)
+    options.warn_of_no_key(terminal, insecure=insecure)
+    with objxfer.listen(
+        url,
+        key=key,
+        insecure=insecure,
+        on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
+        **terms,
+    ) as listener:
+        where = "to standard output" if folder is None else f"into {folder}"
+        terminal.record("listening", url=listener.url)
+        terminal.notice(f"{visitors.place(listener.url, listener.key_id)}, {where}")
+        no_key = " --insecure" if insecure else ""
+        target = options.short(listener.url)
+        terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
+        with delivery.told():
+            return Taking(delivery, timeout, None).wait(listener, patience(retries))
+
+
+def _meet(
+    terminal: Terminal,
+    code: str,
+    sender: str | None,
+    taking: Taking,
+    retries: int | None,
+    terms: dict[str, Any],
+) -> int:
+    """Take a delivery from who shows a code; return the exit code."""
     first = codes.meet(terminal, codes.read(terminal, code), sender, "--from", **terms)
+    delivery = taking.delivery
     delivery.connected(first)
     with delivery.told():
         report = persist(
@@ -148,7 +161,7 @@ class Taking:
     """
 
     def __init__(self, delivery: Delivery, timeout: float, question: Question | None) -> None:
-        self._delivery = delivery
+        self.delivery = delivery
         self._timeout = timeout
         self._question = question
 
@@ -158,10 +171,10 @@ class Taking:
             report: objxfer.Report = connection.recv(
                 self._timeout,
                 silence=self._timeout,
-                progress=self._delivery,
-                on_entry=self._delivery.entry,
+                progress=self.delivery,
+                on_entry=self.delivery.entry,
                 on_offer=self._question,
-                report=self._delivery.report,
+                report=self.delivery.report,
             )
         except Interrupted:
             if self._question is not None and self._question.open:
@@ -177,7 +190,7 @@ class Taking:
             listener: where the sender comes, and comes back.
             patience: seconds for a lost sender to come back, None for ever.
         """
-        delivery = self._delivery
+        delivery = self.delivery
         lost: ObjxferError | None = None
         until: float | None = None
         while True:
@@ -208,6 +221,6 @@ class Taking:
 
     def finished(self, report: objxfer.Report) -> int:
         """Say what came of it; return the exit code."""
-        peer = self._delivery.peer
+        peer = self.delivery.peer
         line = f"received {summed_up(report)} from {peer}: {tops(report)}"
-        return self._delivery.finished(report, line)
+        return self.delivery.finished(report, line)
