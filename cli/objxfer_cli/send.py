@@ -78,8 +78,8 @@ def send(
         raise click.UsageError("--checksum is for files; of standard input nothing lies there")
     if checksum and insecure:
         raise click.UsageError("--checksum needs a key: a receiver compares for nobody else")
-    asked = target is None or code is not None
-    if asked and (key_file is not None or insecure):
+    by_code = target is None or code is not None
+    if by_code and (key_file is not None or insecure):
         raise click.UsageError("--key and --insecure go with --to, and a code needs neither")
     if (qr or url != options.LISTEN) and (target is not None or code is not None):
         raise click.UsageError(
@@ -89,9 +89,9 @@ def send(
         raise click.UsageError("--qr is for people, --json for programs")
     if piped and code == _STANDARD_INPUT:
         raise click.UsageError("- is either what is sent or the code")
-    if asked and not piped:
+    if by_code and not piped:
         scan.tops(paths, [])  # what cannot be sent is said before anybody is called
-    delivery = Delivery(terminal, sending=True, again=codes.AGAIN if asked else "")
+    delivery = Delivery(terminal, sending=True, again=codes.AGAIN if by_code else "")
 
     def push(connection: objxfer.Connection) -> objxfer.Report:
         return connection.push(
@@ -100,7 +100,7 @@ def send(
             if_exists=if_exists,
             copy_links=copy_links,
             checksum=checksum,
-            count=_COUNTING if asked else 0.0,
+            count=_COUNTING if by_code else 0.0,
             progress=delivery,
             on_entry=delivery.entry,
             silence=timeout,
