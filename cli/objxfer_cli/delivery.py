@@ -43,6 +43,8 @@ class Delivery:
         sending: whether it is ours.
         number: what goes with each JSON line, as ``delivery``, where there are several.
         bars: whether bars may be drawn.
+        held: nothing is shown of it before ``go_on``.
+        again: what to do where the connection is lost for good; "" is to run it again.
     """
 
     def __init__(
@@ -52,12 +54,16 @@ class Delivery:
         sending: bool,
         number: int | None = None,
         bars: bool = True,
+        held: bool = False,
+        again: str = "",
     ) -> None:
         self.terminal = terminal
         self.sending = sending
         self.begun = False
         self.report = Report(resumable=number is None)
-        self._peer = ""
+        self.peer = ""
+        self._held = held
+        self._again = again
         self._number = {} if number is None else {"delivery": number}
         self._bar = objxfer.bar() if bars and terminal.shows_bars else None
         self._ticker: Ticker | None = None
@@ -70,19 +76,31 @@ class Delivery:
     def begin(self, tally: Tally) -> None:
         """See ``Progress``."""
         self.begun, self._tally, self._since = True, tally, time.monotonic()
-        if self._bar is not None:
-            self._bar.begin(tally)
-        if self.terminal.json:
-            self._ticker = Ticker(_PROGRESS_SECONDS, self.tell)
-        self.terminal.underway.append(self.tell)
+        if not self._held:
+            self._show()
+
+    def go_on(self) -> None:
+        """Let it be shown from now on, if it is not yet."""
+        if self._held:
+            self._held, self._since = False, time.monotonic()
+            self._show()
 
     def end(self, tally: Tally) -> None:
         """See ``Progress``."""
+        if self._held:
+            return
         self.terminal.underway.remove(self.tell)
         if self._ticker is not None:
             self._ticker.stop()
         if self._bar is not None:
             self._bar.end(tally)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.begin(self._tally)
+        if self.terminal.json:
+            self._ticker = Ticker(_PROGRESS_SECONDS, self.tell)
+        self.terminal.underway.append(self.tell)
 
     def entry(self, entry: EntryReport) -> None:
         """Hear what became of one entry."""
@@ -123,15 +141,16 @@ class Delivery:
 
     # --- JSON lines ---
 
-    def connected(self, connection: objxfer.Connection) -> None:
+    def connected(self, connection: objxfer.Connection) -> objxfer.Connection:
         """Hear, and write, that there is a peer: at first, and again after it was lost."""
-        self._peer, self.begun = connection.peer, False
+        self.peer, self.begun = connection.peer, False
         self._record(
             "connected",
             peer=connection.peer,
             url=connection.url,
             encrypted=connection.encrypted,
         )
+        return connection
 
     def lost(self, error: ObjxferError, pause: float | None) -> None:
         """Say that the connection is lost, and in how many seconds there is another, if we call."""
@@ -205,8 +224,9 @@ class Delivery:
                 what = "gave up on"
             case _:
                 return error
-        message = f"{what} {self._peer}: {error}"
-        named = type(error)(message, hint=error.hint, exit_code=error.exit_code)
+        message = f"{what} {self.peer}: {error}"
+        again = self._again if error.exit_code is ExitCode.CONNECTION_LOST else ""
+        named = type(error)(message, hint=error.hint or again, exit_code=error.exit_code)
         named.__cause__ = error
         return named
 
@@ -241,7 +261,7 @@ class Delivery:
         entries = [entry for entry in report.problems if entry.code == code]
         names = listed([shown(entry.path) for entry in entries], count)
         reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
-        terminal, peer, one = self.terminal, self._peer, count == 1
+        terminal, peer, one = self.terminal, self.peer, count == 1
         match code:
             case ExitCode.INCOMPLETE:
                 terminal.warning(f"{files(count)} left out: {reasons}")

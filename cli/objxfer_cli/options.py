@@ -11,6 +11,7 @@ import click
 import objxfer
 from objxfer.blocking.retrying import RETRIES
 from objxfer.files.entries import KEEP
+from objxfer.transports.urls import DEFAULT_PORT
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -102,6 +103,11 @@ def if_exists(words: str) -> Option:
     return click.option(
         "--if-exists", type=click.Choice(["rename", "skip", "replace", "fail"]), help=words
     )
+
+
+def short(url: str) -> str:
+    """Return a URL as it is typed: without the port that needs no naming."""
+    return url.removesuffix(f":{DEFAULT_PORT}")
 
 
 def find_key(key_file: str | None, *, insecure: bool) -> objxfer.Key | None:

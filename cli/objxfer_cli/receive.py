@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 import objxfer
 from objxfer.blocking.places import Place
-from objxfer.blocking.retrying import LOST, patience
+from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ObjxferError, Timeout
-from objxfer.transports.urls import DEFAULT_PORT
-from objxfer_cli import options, visitors
+from objxfer_cli import codes, options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
+from objxfer_cli.question import Question
+from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from objxfer.blocking.meeting import Host
 
 
 @click.command()
+@click.argument("code", metavar="[CODE]", required=False)
+@click.option(
+    "--from", "sender", metavar="URL", help="Where the sender of the code is: tls://HOST[:PORT]."
+)
+@click.option("--yes", is_flag=True, help="Take what comes by a code without being asked.")
+@click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @options.listen
 @click.option(
     "--into",
@@ -39,6 +51,10 @@ from objxfer_cli.terminal import Terminal
 @click.pass_obj
 def receive(
     terminal: Terminal,
+    code: str | None,
+    sender: str | None,
+    yes: bool,
+    qr: bool,
     url: str,
     into: str | None,
     stdout: bool,
@@ -49,83 +65,162 @@ def receive(
     insecure: bool,
     timeout: float,
 ) -> int:
-    """Take one delivery, then end."""
+    """Take one delivery, then end.
+
+    With the CODE that a sender shows (- asks for it) the sender is found. Without one this side
+    waits: for who holds the key, if there is one, otherwise for who types the code it shows. What
+    comes by a code is taken when you say so.
+    """
     if stdout and (into is not None or if_exists is not None or terminal.json):
         raise click.UsageError("--stdout goes with neither --into, --if-exists nor --json")
+    if sender is not None and code is None:
+        code = "-"
+    if code is not None and (key_file is not None or insecure or qr or url != options.LISTEN):
+        raise click.UsageError("a CODE goes with neither --key, --insecure, --qr nor --listen")
+    if qr and terminal.json:
+        raise click.UsageError("--qr is for people, --json for programs")
     terminal.piped = stdout
-    folder = os.path.abspath(into or ".")
-    place: Place = folder
-    if stdout:
-        if sys.stdout is None:
-            raise click.UsageError("--stdout: there is no standard output")
-        place = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - stays open
-    key = options.find_key(key_file, insecure=insecure)
+    folder = None if stdout else os.path.abspath(into or ".")
+    place: Place = folder or _standard_output()
+    terms: dict[str, Any] = {
+        "accepts": (),
+        "into": place,
+        "if_exists": if_exists or "rename",
+        "keep_partial": keep_partial,
+    }
+    # What was written to standard output cannot be taken up again.
+    retries = 0 if stdout else retries
+    key = None if code is not None else options.find_key(key_file, insecure=insecure)
+    if key is None and not insecure:
+        delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
+        taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
+        if code is not None:
+            return _meet(terminal, code, sender, taking, retries, terms)
+        there = "objxfer send PATH --code"
+        invited = codes.Invited(terminal, url, there, "--to", qr=qr, **terms)
+        with invited.host as host, delivery.told():
+            return taking.wait(host, patience(retries))
+    if qr:
+        raise click.UsageError("--qr is for codes, and there is a key")
+    delivery = Delivery(terminal, sending=False)
     options.warn_of_no_key(terminal, insecure=insecure)
     with objxfer.listen(
         url,
         key=key,
-        accepts=(),
-        into=place,
-        if_exists=if_exists or "rename",
-        keep_partial=keep_partial,
         insecure=insecure,
         on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
+        **terms,
     ) as listener:
-        where = "to standard output" if stdout else f"into {folder}"
+        where = "to standard output" if folder is None else f"into {folder}"
         terminal.record("listening", url=listener.url)
         terminal.notice(f"{visitors.place(listener.url, listener.key_id)}, {where}")
-        target = listener.url.removesuffix(f":{DEFAULT_PORT}")
         no_key = " --insecure" if insecure else ""
+        target = options.short(listener.url)
         terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
-        delivery = Delivery(terminal, sending=False)
-        # What was written to standard output cannot be taken up again.
-        wait = 0.0 if stdout else patience(retries)
         with delivery.told():
-            return _take(listener, delivery, timeout, wait)
+            return Taking(delivery, timeout, None).wait(listener, patience(retries))
 
 
-def _take(
-    listener: objxfer.Listener, delivery: Delivery, timeout: float, wait: float | None
+def _meet(
+    terminal: Terminal,
+    code: str,
+    sender: str | None,
+    taking: Taking,
+    retries: int | None,
+    terms: dict[str, Any],
 ) -> int:
-    """Take one delivery, over as many connections as it needs; return the exit code.
+    """Take a delivery from who shows a code; return the exit code."""
+    first = codes.meet(terminal, codes.read(terminal, code), sender, "--from", **terms)
+    delivery = taking.delivery
+    delivery.connected(first)
+    with delivery.told():
+        report = persist(
+            first,
+            lambda: delivery.connected(codes.again(first, **terms)),
+            taking.take,
+            report=delivery.report,
+            retries=retries,
+            on_lost=delivery.lost,
+        )
+    return taking.finished(report)
+
+
+def _standard_output() -> BinaryIO:
+    if sys.stdout is None:
+        raise click.UsageError("--stdout: there is no standard output")
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+
+
+class Taking:
+    """Takes one delivery.
 
     Args:
-        listener: where the sender comes, and comes back.
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
-        wait: seconds for a lost sender to come back, None for ever.
+        question: asks whether to take it; None takes it.
     """
-    lost: ObjxferError | None = None
-    until: float | None = None
-    while True:
+
+    def __init__(self, delivery: Delivery, timeout: float, question: Question | None) -> None:
+        self.delivery = delivery
+        self._timeout = timeout
+        self._question = question
+
+    def take(self, connection: objxfer.Connection) -> objxfer.Report:
+        """Take it over one connection."""
         try:
-            connection = listener.accept(until and max(0.0, until - time.monotonic()))
-        except Timeout:
-            assert lost is not None
-            raise lost from None
-        delivery.connected(connection)
-        report: objxfer.Report | None = None
-        try:
-            with connection:
-                report = connection.recv(
-                    timeout,
-                    silence=timeout,
-                    progress=delivery,
-                    on_entry=delivery.entry,
-                    report=delivery.report,
-                )
-        except ObjxferError as error:
-            if report is None and not delivery.begun:
-                visitors.say_idle(delivery.terminal, connection.peer, error)
-                continue
-            if report is None:
-                if error.exit_code not in LOST or wait == 0:
-                    raise
-                lost = error
-                until = None if wait is None else time.monotonic() + wait
-                delivery.lost(error, None)
-                continue
-            # All is receipted: how the connection ends changes nothing any more.
-        assert report is not None
-        line = f"received {summed_up(report)} from {connection.peer}: {tops(report)}"
-        return delivery.finished(report, line)
+            report: objxfer.Report = connection.recv(
+                self._timeout,
+                silence=self._timeout,
+                progress=self.delivery,
+                on_entry=self.delivery.entry,
+                on_offer=self._question,
+                report=self.delivery.report,
+            )
+        except Interrupted:
+            if self._question is not None and self._question.open:
+                with contextlib.suppress(ObjxferError):
+                    connection.close()  # so that the peer hears that it is declined
+            raise
+        return report
+
+    def wait(self, listener: objxfer.Listener | Host, patience: float | None) -> int:
+        """Take it over as many connections as it needs; return the exit code.
+
+        Args:
+            listener: where the sender comes, and comes back.
+            patience: seconds for a lost sender to come back, None for ever.
+        """
+        delivery = self.delivery
+        lost: ObjxferError | None = None
+        until: float | None = None
+        while True:
+            try:
+                connection = listener.accept(until and max(0.0, until - time.monotonic()))
+            except Timeout:
+                assert lost is not None
+                raise lost from None
+            delivery.connected(connection)
+            report: objxfer.Report | None = None
+            try:
+                with connection:
+                    report = self.take(connection)
+            except ObjxferError as error:
+                if report is None and not delivery.begun and self._question is None:
+                    visitors.say_idle(delivery.terminal, connection.peer, error)
+                    continue
+                if report is None:
+                    if error.exit_code not in LOST or patience == 0:
+                        raise
+                    lost = error
+                    until = None if patience is None else time.monotonic() + patience
+                    delivery.lost(error, None)
+                    continue
+                # All is receipted: how the connection ends changes nothing any more.
+            assert report is not None
+            return self.finished(report)
+
+    def finished(self, report: objxfer.Report) -> int:
+        """Say what came of it; return the exit code."""
+        peer = self.delivery.peer
+        line = f"received {summed_up(report)} from {peer}: {tops(report)}"
+        return self.delivery.finished(report, line)

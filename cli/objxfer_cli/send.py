@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
 
 import click
 
 import objxfer
-from objxfer.blocking.retrying import persist
-from objxfer_cli import options
+from objxfer.blocking.retrying import OnLost, persist
+from objxfer.files import scan
+from objxfer_cli import codes, options
 from objxfer_cli.delivery import Delivery, speed, summed_up
 from objxfer_cli.terminal import Terminal
 
-_STANDARD_INPUT = "-"
+_STANDARD_INPUT: Final = "-"
+_COUNTING: Final = 5.0
+"""Seconds in which a folder is counted for who is asked to take it."""
+_COME_BACK: Final = 30.0
+"""Seconds that one attempt waits for a receiver that was lost."""
 
 
 @click.command()
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
-@click.option(
-    "--to", "target", metavar="TARGET", required=True, help="tls://HOST[:PORT][/FOLDER] or tcp://…"
-)
+@click.option("--to", "target", metavar="TARGET", help="tls://HOST[:PORT][/FOLDER] or tcp://…")
+@click.option("--code", metavar="CODE", help="The code that the receiver shows; - asks for it.")
+@click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
+@options.listen
 @click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
 @options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
 @click.option("--copy-links", is_flag=True, help="Send what links point to.")
@@ -37,7 +47,10 @@ _STANDARD_INPUT = "-"
 def send(
     terminal: Terminal,
     paths: tuple[str, ...],
-    target: str,
+    target: str | None,
+    code: str | None,
+    qr: bool,
+    url: str,
     name: str | None,
     if_exists: str | None,
     copy_links: bool,
@@ -49,7 +62,8 @@ def send(
 ) -> int:
     """Deliver files and folders, each under its last name, and wait for the receipts.
 
-    A PATH of - is standard input.
+    A PATH of - is standard input. Without --to and --code, a code is shown that the receiver types
+    once; a key is of use with --to alone.
     """
     piped = _STANDARD_INPUT in paths
     if piped and len(paths) > 1:
@@ -64,38 +78,62 @@ def send(
         raise click.UsageError("--checksum is for files; of standard input nothing lies there")
     if checksum and insecure:
         raise click.UsageError("--checksum needs a key: a receiver compares for nobody else")
-    key = options.find_key(key_file, insecure=insecure)
-    options.warn_of_no_key(terminal, insecure=insecure)
-    delivery = Delivery(terminal, sending=True)
+    by_code = target is None or code is not None
+    if by_code and (key_file is not None or insecure):
+        raise click.UsageError("--key and --insecure go with --to, and a code needs neither")
+    if (qr or url != options.LISTEN) and (target is not None or code is not None):
+        raise click.UsageError(
+            "--qr and --listen are for who shows a code: without --to and --code"
+        )
+    if qr and terminal.json:
+        raise click.UsageError("--qr is for people, --json for programs")
+    if piped and code == _STANDARD_INPUT:
+        raise click.UsageError("- is either what is sent or the code")
+    if by_code and not piped:
+        scan.tops(paths, [])  # what cannot be sent is said before anybody is called
+    delivery = Delivery(terminal, sending=True, again=codes.AGAIN if by_code else "")
 
-    def dial() -> objxfer.Connection:
-        connection = objxfer.connect(target, key=key, insecure=insecure)
-        delivery.connected(connection)
-        return connection
-
-    def deliver(connection: objxfer.Connection) -> objxfer.Report:
+    def push(connection: objxfer.Connection) -> objxfer.Report:
         return connection.push(
             sys.stdin.buffer if piped else paths,
             name=(name or "stdin") if piped else None,
             if_exists=if_exists,
             copy_links=copy_links,
             checksum=checksum,
+            count=_COUNTING if by_code else 0.0,
             progress=delivery,
             on_entry=delivery.entry,
             silence=timeout,
             report=delivery.report,
         )
 
-    connection = dial()
-    with delivery.told():
-        report = persist(
-            connection,
-            dial,
-            deliver,
-            report=delivery.report,
-            retries=0 if piped else retries,  # what was read of a pipe is gone
-            on_lost=delivery.lost,
-        )
-    protection = "TLS" if connection.encrypted else "not encrypted"
-    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {connection.peer})"
+    with ExitStack() as at_end:
+        dial: Callable[[], objxfer.Connection]
+        on_lost: OnLost = delivery.lost
+        if code is not None:
+            first = codes.meet(terminal, codes.read(terminal, code), target, "--to")
+            dial = partial(codes.again, first, target)
+        elif target is None:
+            invited = codes.Invited(terminal, url, "objxfer receive", "--from", qr=qr, accepts=())
+            host = at_end.enter_context(invited.host)
+            first = host.accept()
+            dial = partial(host.accept, _COME_BACK)
+            on_lost = lambda error, _: delivery.lost(error, None)  # noqa: E731
+        else:
+            key = options.find_key(key_file, insecure=insecure)
+            options.warn_of_no_key(terminal, insecure=insecure)
+            dial = partial(objxfer.connect, target, key=key, insecure=insecure)
+            first = dial()
+        delivery.connected(first)
+        with delivery.told():
+            report = persist(
+                first,
+                lambda: delivery.connected(dial()),
+                push,
+                report=delivery.report,
+                retries=0 if piped else retries,  # what was read of a pipe is gone
+                on_lost=on_lost,
+            )
+    protection = "TLS" if first.encrypted else "not encrypted"
+    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {delivery.peer})"
     return delivery.finished(report, line, asked=if_exists)

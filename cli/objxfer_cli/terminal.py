@@ -25,6 +25,9 @@ _NOTHING: Final = {
     "eta_seconds": None,
 }
 """What a line of type ``progress`` holds while nothing is on its way."""
+_LOOK: Final = 0.1
+"""Seconds between two looks at whether a question is withdrawn."""
+_LONGEST_ANSWER: Final = 4096
 _LEVELS: Final = {1: logging.INFO, 2: logging.DEBUG}
 
 
@@ -74,6 +77,11 @@ class Terminal:
         if not (self.quiet or self.json):
             self._write(sys.stderr, escaped(line))
 
+    def needed(self, line: str) -> None:
+        """Say what a person cannot do without, no matter how quiet the rest is."""
+        if not self.json:
+            self._write(sys.stderr, escaped(line))
+
     def visitor(self, line: str) -> None:
         """Say something of a peer that is not an error of ours."""
         self._write(sys.stderr, escaped(line))
@@ -96,6 +104,34 @@ class Terminal:
         """Say what went wrong, and what to do about it."""
         self._write(sys.stderr, f"objxfer: error: {escaped(text)}")
         self.hint(hint)
+
+    @property
+    def attended(self) -> bool:
+        """Whether there is somebody to ask."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    def ask(self, question: str, withdrawn: Callable[[], bool] = lambda: False) -> str | None:
+        """Ask who is there, and return the line that they type, "" where that is empty.
+
+        What was typed before they could read the question is no answer.
+
+        Args:
+            question: stands before the answer.
+            withdrawn: asked again and again whether there is nothing to answer any more.
+
+        Returns:
+            None where it is withdrawn, or where they end the input.
+        """
+        _forget_typed()
+        self._write(sys.stderr, escaped(question), end="")
+        while not withdrawn():
+            if _typed_within(_LOOK):
+                typed = os.read(sys.stdin.fileno(), _LONGEST_ANSWER)
+                if typed:
+                    return typed.decode(errors="replace").strip()
+                break
+        self._write(sys.stderr, "")
+        return None
 
     def interrupted(self, standing: str = "") -> None:
         """Say, once, that a signal ended it, and how far it was."""
@@ -150,13 +186,13 @@ class Terminal:
             logger.addHandler(handler)
             logger.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
 
-    def _write(self, stream: TextIO | None, line: str) -> None:
+    def _write(self, stream: TextIO | None, line: str, end: str = "\n") -> None:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
         if stream is None:
             return
         with self._lock, aside():
             try:
-                stream.write(line + "\n")
+                stream.write(line + end)
                 stream.flush()
             except BrokenPipeError:
                 self.unread = self.unread or stream is sys.stdout
@@ -184,6 +220,24 @@ def _takes(stream: TextIO | None) -> bool:
     try:
         return stream is not None and bool(select.select([], [stream], [], 0)[1])
     except (OSError, ValueError):  # of what has no descriptor, or on Windows: nobody knows
+        return True
+
+
+def _forget_typed() -> None:
+    """Drop what was typed, where the system can."""
+    try:
+        import termios
+    except ImportError:
+        return
+    with contextlib.suppress(termios.error, OSError):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+
+def _typed_within(seconds: float) -> bool:
+    """Tell whether a line is typed within some seconds."""
+    try:
+        return bool(select.select([sys.stdin], [], [], seconds)[0])
+    except (OSError, ValueError):  # on Windows: reading waits for it
         return True
 
 

@@ -90,12 +90,27 @@ def connect(
     except OSError as error:  # it was reset, and is closed
         raise CannotConnect(f"{target.address} broke the connection off at once") from error
     try:
-        while not greeter.step():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Timeout(f"{target.address} did not finish the handshake in {timeout:g} s")
-            greeter.transport.wait(read=True, write=greeter.wants_write, timeout=left)
+        finish(greeter, deadline, timeout)
         return Connection(greeter, url=target.address, folder=target.folder)
     except BaseException:
         greeter.close()
         raise
+
+
+def finish(greeter: Greeter, deadline: float, timeout: float) -> None:
+    """Go through a handshake that is this thread's alone, to its end.
+
+    Args:
+        greeter: it stays the caller's, to close where this fails.
+        deadline: when it has to be over, in seconds of ``time.monotonic()``.
+        timeout: how many seconds that were, for the message.
+
+    Raises:
+        ObjxferError: as ``Greeter.step``.
+        Timeout: the time is up.
+    """
+    while not greeter.step():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Timeout(f"{greeter.name} did not finish the handshake in {timeout:g} s")
+        greeter.transport.wait(read=True, write=greeter.wants_write, timeout=left)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 from objxfer.blocking.counting import counted
 from objxfer.blocking.greeter import Greeter
@@ -33,6 +33,9 @@ from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
 from objxfer.transfer.sending import Delivery, send_stream, send_tree
 from objxfer.transfer.steps import Port, Steps
+
+if TYPE_CHECKING:
+    from objxfer.transfer.receiving import OnOffer
 
 T = TypeVar("T")
 
@@ -135,6 +138,7 @@ class Connection:
         silence: float = SILENCE,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
+        on_offer: OnOffer | None = None,
         report: Report | None = None,
     ) -> Any:
         """Receive the next object, or the ``Report`` of a tree that was delivered here.
@@ -147,6 +151,8 @@ class Connection:
             progress: shows a tree, or a large object, on its way.
             on_entry: called with what became of each entry of a tree, with the connection
                 busy: it must not use it.
+            on_offer: called in another thread with the ``Offer`` of a tree, and with what tells
+                whether nobody waits any more; takes its time, and raises to refuse it.
             report: filled with a tree; one that is ``resumable`` and that a lost attempt has
                 begun is gone on with if the same is offered again.
 
@@ -158,7 +164,7 @@ class Connection:
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """
-        return self._inbox.take(timeout, Course(silence, progress, on_entry, report))
+        return self._inbox.take(timeout, Course(silence, progress, on_entry, on_offer, report))
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes as they are: ``send`` with the serialiser ``raw``."""
@@ -219,6 +225,7 @@ class Connection:
         if_exists: IfExists | str | None = None,
         copy_links: bool = False,
         checksum: bool = False,
+        count: float = 0.0,
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
         silence: float = SILENCE,
@@ -236,6 +243,7 @@ class Connection:
             copy_links: send what links point to.
             checksum: have files there compared by their contents, not by size and time; all
                 here are read first.
+            count: seconds to take for counting, for who is asked there.
             progress: shows the delivery on its way.
             on_entry: called with what became of each entry, with the connection busy: it must
                 not use it.
@@ -251,8 +259,7 @@ class Connection:
             Timeout, ConnectionLost: what was receipted until then is there.
             ObjxferError: a path does not exist, or two have the same name.
         """
-        tally = Tally()
-        report = Report() if report is None else report
+        tally, report = Tally(), Report() if report is None else report
         delivery = Delivery(
             self._folder if into is None else os.fsencode(into),
             IfExists[if_exists.upper()] if isinstance(if_exists, str) else if_exists,
@@ -276,6 +283,7 @@ class Connection:
                 paths=sources,
                 copy_links=copy_links,
                 checksum=checksum,
+                count=count,
             )
             if progress is not None:
                 counting = counted(tally, sources, copy_links=copy_links)
@@ -293,8 +301,7 @@ class Connection:
     def close(self) -> None:
         """End the connection, so that the peer knows that nothing is missing.
 
-        Waits up to 5 s for the peer to take what was sent and to end its side. Calling it
-        again does nothing.
+        Waits up to 5 s for the peer to take all and end its side. Again, it does nothing.
 
         Raises:
             ConnectionLost: the connection broke before all was taken.
@@ -346,8 +353,7 @@ class Connection:
                 return
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "open"
-        return f"<Connection to {self.url}, {state}>"
+        return f"<Connection to {self.url}, {'closed' if self.closed else 'open'}>"
 
     # --- inside ---
 

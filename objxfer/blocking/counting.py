@@ -30,8 +30,9 @@ def counted(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> Iter
         if over.wait(_WHILE):
             return
         with contextlib.suppress(ObjxferError, OSError):
-            files, size = scan.totals(scan.tops(paths, []), copy_links=copy_links)
-            tally.files_total, tally.bytes_total = files, size
+            totals = scan.totals(scan.tops(paths, []), copy_links=copy_links, over=over.is_set)
+            if totals is not None:
+                tally.files_total, tally.bytes_total = totals
 
     threading.Thread(target=walk, name="objxfer-count", daemon=True).start()
     try:

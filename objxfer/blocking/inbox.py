@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
@@ -20,6 +20,9 @@ from objxfer.transfer.objects import check, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
 
+if TYPE_CHECKING:
+    from objxfer.transfer.receiving import OnOffer
+
 
 class Course(NamedTuple):
     """How what is taken is followed on its way."""
@@ -28,6 +31,7 @@ class Course(NamedTuple):
     """Seconds without a sign of life of the peer that end it."""
     progress: Progress | None
     on_entry: OnEntry | None
+    on_offer: OnOffer | None
     report: Report | None
     """That of a tree, if an attempt before has begun one."""
 
@@ -132,6 +136,7 @@ class Inbox:
                 owner=self._exchange.established.key_id,
                 keep_partial=terms.keep_partial,
             ),
+            on_offer=course.on_offer,
             limits=terms.limits,
             tally=tally,
             on_entry=course.on_entry,

@@ -40,8 +40,9 @@ _IN: Final = 1
 _UNICAST_WELCOME: Final = 0x8000
 _QUERY: Final = 0
 
-# RFC 6762, section 5: a first question that may be answered to us alone, and at once; then those
-# that are answered to all, as rarely as the RFC wants it.
+# RFC 6762, section 5: questions that are answered to all, as rarely as the RFC wants it. The second
+# may be answered to us alone, and so at once, also where all were told a moment ago. The first may
+# not: such an answer goes astray where another program of this machine shares the port.
 _SECOND_QUESTION: Final = 0.25
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 3600.0
@@ -114,7 +115,7 @@ def _look(
 
 async def _ask(multicast: Multicast, name: str | None) -> None:
     """Ask again and again, for all services or one; return when the network has changed."""
-    pause, unicast = _SECOND_QUESTION, _UNICAST_WELCOME
+    pause, unicast = _SECOND_QUESTION, 0
     while True:
         question = DNSOutgoing(_QUERY)
         if name is None:
@@ -129,8 +130,10 @@ async def _ask(multicast: Multicast, name: str | None) -> None:
             await asyncio.sleep(min(left, FOLLOW))
             if await multicast.follow():
                 return
-        pause = _FIRST_PAUSE if unicast else min(2 * pause, _LONGEST_PAUSE)
-        unicast = 0
+        if pause == _SECOND_QUESTION:
+            pause, unicast = _FIRST_PAUSE, _UNICAST_WELCOME
+        else:
+            pause, unicast = min(2 * pause, _LONGEST_PAUSE), 0
 
 
 class _Listener(RecordUpdateListener):

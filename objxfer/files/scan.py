@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -165,10 +165,17 @@ def files(tops: Sequence[Top]) -> Iterator[Found | LeftOut]:
             yield _found(step)
 
 
-def totals(tops: Sequence[Top], *, copy_links: bool = False) -> tuple[int, int]:
-    """Return how many files, and bytes in them, ``scan`` would find; any thread may call it."""
+def totals(
+    tops: Sequence[Top], *, copy_links: bool = False, over: Callable[[], bool] = lambda: False
+) -> tuple[int, int] | None:
+    """Return how many files, and bytes in them, ``scan`` would find; any thread may call it.
+
+    None where it takes until it is ``over``.
+    """
     files = size = 0
     for step in _walk(tops, copy_links=copy_links):
+        if over():
+            return None
         if not isinstance(step, LeftOut) and step[0] is Kind.FILE:
             files += 1
             size += step[3].st_size

@@ -88,6 +88,7 @@ class Task(Generic[T]):
         """Have ``error`` raised in the generator, once a job of its is through."""
         if not self.done and self._thrown is None:
             self._thrown = error
+            self.port.cancelled = True
 
     def result(self) -> T:
         """Return what the generator returned, or raise what it raised; only once ``done``."""

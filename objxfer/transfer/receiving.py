@@ -100,6 +100,9 @@ class Taker(Protocol):
 
 OpenTaker = Callable[[Offer], Taker]
 """Opens the place for what is offered; raises to refuse it."""
+OnOffer = Callable[[Offer, Callable[[], bool]], None]
+"""Told what is offered before any of it is accepted; raises to refuse it. It may take its time, and
+is given what tells whether nobody waits for it any more: then it had better return."""
 
 
 def receive_tree(
@@ -107,6 +110,7 @@ def receive_tree(
     *,
     offer: Offer,
     open_taker: OpenTaker,
+    on_offer: OnOffer | None,
     limits: Limits,
     tally: Tally,
     on_entry: OnEntry | None,
@@ -118,13 +122,14 @@ def receive_tree(
         port: this item's.
         offer: what opened it.
         open_taker: opens the place for it, in a worker.
+        on_offer: asked before, there too, whether it is wanted; who is interrupted then refuses.
         limits: what this side accepts.
         tally: counts along.
         on_entry: told what became of each entry.
         report: told all; one that an attempt before has begun is gone on with.
     """
     receiver = _TreeReceiver(port, offer, limits, tally, on_entry, report)
-    return (yield from receiver.receive(open_taker))
+    return (yield from receiver.receive(open_taker, on_offer))
 
 
 class _TreeReceiver:
@@ -151,16 +156,18 @@ class _TreeReceiver:
         """Bytes that lay here already, of the files of this group."""
         self._group = Group()
 
-    def receive(self, open_taker: OpenTaker) -> Steps[Report]:
+    def receive(self, open_taker: OpenTaker, on_offer: OnOffer | None) -> Steps[Report]:
         """Receive everything, from the answer to the offer to the last receipt."""
-        begun = self._port.now
-        first = ascii(self._offer.tops[0].decode(errors="surrogateescape"))[1:-1]
-        more = len(self._offer.tops) - 1
-        self._tally.name = f"{first} and {more} more" if more else first
         offer = self._offer
+        first = ascii(offer.tops[0].decode(errors="surrogateescape"))[1:-1]
+        more = len(offer.tops) - 1
+        self._tally.name = f"{first} and {more} more" if more else first
         self._tally.files_total = None if offer.total_files == UNKNOWN else offer.total_files
         self._tally.bytes_total = None if offer.total_bytes == UNKNOWN else offer.total_bytes
         self._port.land = lambda _at, size: POOL.lease(size)
+        if on_offer is not None:
+            yield from self._ask(on_offer)
+        begun = self._port.now
         taker = yield from run(lambda: open_taker(self._offer))
         try:
             yield from send(Accept(min(self._limits.entries, _AHEAD)))
@@ -176,6 +183,17 @@ class _TreeReceiver:
             self._report.seconds += self._port.now - begun
         return self._report
 
+    def _ask(self, on_offer: OnOffer) -> Steps[None]:
+        """Ask whether the offer is wanted; raises where it is not."""
+        try:
+            yield from run(lambda: on_offer(self._offer, lambda: self._port.cancelled))
+            if self._port.cancelled:
+                yield Receive()  # where the reason is thrown in
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise ObjxferError("it was declined", exit_code=ExitCode.REFUSED) from error
+
     def _next(self, taker: Taker) -> Steps[Message]:
         """Wait for the next message; what is finished by then is not kept waiting."""
         message: Message | None = None
@@ -184,10 +202,7 @@ class _TreeReceiver:
                 message = yield Receive(wait=False)
             if message is None:
                 yield from self._publish(taker)
-        if message is None:
-            message = yield Receive()
-        assert message is not None
-        return message
+        return message or (yield Receive())
 
     def _take(self, taker: Taker, message: Message) -> Steps[None]:
         match message:

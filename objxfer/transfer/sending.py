@@ -90,6 +90,7 @@ def send_tree(
     *,
     copy_links: bool,
     checksum: bool = False,
+    count: float = 0.0,
 ) -> Steps[Report]:
     """Deliver files and folders: each path lands under its last name.
 
@@ -99,6 +100,7 @@ def send_tree(
         paths: what is delivered.
         copy_links: send what links point to.
         checksum: have files there compared by their contents: all here are read first.
+        count: seconds to take for counting, so that the offer says how much it is.
     """
 
     def follows(found: Found) -> bool:
@@ -122,8 +124,15 @@ def send_tree(
         entry = one.entry._replace(size=now.size, mtime_ns=now.mtime_ns, digest=digest)
         return Found(entry, one.location)
 
+    def look() -> tuple[list[scan.Top], tuple[int, int]]:
+        tops, until = scan.tops(paths, absent), delivery.clock() + count * 1e9
+        totals = scan.known_totals(tops) or scan.totals(
+            tops, copy_links=copy_links, over=lambda: delivery.clock() >= until
+        )
+        return tops, totals or (UNKNOWN, UNKNOWN)
+
     absent: list[LeftOut] = []
-    tops, totals = yield from run(lambda: _look_at(paths, absent))
+    tops, totals = yield from run(look)
     if len(tops) > _TOPS or sum(len(top.name) + 2 for top in tops) > OFFER_LIMIT - PATH_LIMIT - 32:
         raise LimitExceeded(f"{len(tops)} paths are too many at once", hint="send their folder")
     more = len(tops) - 1
@@ -141,14 +150,6 @@ def _scanned(
 ) -> Iterator[Found | LeftOut]:
     yield from absent
     yield from scan.scan(tops, copy_links=copy_links)
-
-
-def _look_at(
-    paths: Sequence[Path], absent: list[LeftOut]
-) -> tuple[list[scan.Top], tuple[int, int]]:
-    """Find what is to be sent, and its totals where they are known at once."""
-    tops = scan.tops(paths, absent)
-    return tops, scan.known_totals(tops) or (UNKNOWN, UNKNOWN)
 
 
 def send_stream(port: Port, delivery: Delivery, stream: BinaryIO, *, name: bytes) -> Steps[Report]:
@@ -200,6 +201,7 @@ class _Sender:
         try:
             yield from send(offer)
             accepted = yield from receive(Accept)
+            begun = self._port.now  # somebody there may have been asked, and taken their time
             self._batch = min(_BATCH, accepted.entries)
             while (yield from self._go_on()):
                 pass

@@ -61,6 +61,8 @@ class Port:
     """The driver's clock, in seconds, as of this resumption."""
     written: int = 0
     """Bytes of the connection that were written, as of this resumption."""
+    cancelled: bool = False
+    """Whether an error waits to be thrown in: long work had better end."""
     land: Callable[[int, int], memoryview | None] = lambda _at, size: memoryview(bytearray(size))
     """From the place of a large data payload in all data of the item, and its size, to memory of
     exactly that size; None where there is none now."""

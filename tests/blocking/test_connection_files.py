@@ -5,13 +5,18 @@ from __future__ import annotations
 import filecmp
 import io
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import objxfer
 from objxfer.errors import ConnectionLost, ExitCode, FileFailed, RefusedByPeer
+from objxfer.files import scan
 from objxfer.files.digest import file_digest
+from objxfer.protocol.chunks import UNKNOWN
+from objxfer.protocol.trees import Offer
 from objxfer.transfer.progress import Tally
 from objxfer.transfer.report import EntryReport, Outcome
 from support.connected import PATIENCE, Pair, begin, connected
@@ -259,3 +264,61 @@ def test_what_a_watcher_raises_ends_the_item(inbox: Path, photos: Path) -> None:
         client.send("after it")
         assert server.recv(PATIENCE) == "after it"
     assert not [path for path in inbox.rglob("*") if path.name.startswith(".objxfer")]
+
+
+def test_who_is_asked_may_refuse_in_their_own_words(inbox: Path, photos: Path) -> None:
+    offers: list[Offer] = []
+
+    def ask(offer: Offer, _: Callable[[], bool]) -> None:
+        offers.append(offer)
+        if len(offers) == 1:
+            raise objxfer.ObjxferError("not today", exit_code=ExitCode.REFUSED)
+
+    with connected(there={"into": inbox}) as (client, server):
+        receiving = begin(server.recv, PATIENCE, on_offer=ask)
+        with pytest.raises(RefusedByPeer, match="not today") as caught:
+            client.push(photos, count=PATIENCE)
+        assert caught.value.exit_code == ExitCode.REFUSED
+        with pytest.raises(objxfer.ObjxferError, match="not today"):
+            receiving.result(PATIENCE)
+        assert list(inbox.iterdir()) == []
+        receiving = begin(server.recv, PATIENCE, on_offer=ask)
+        assert client.push(photos).exit_code == 0
+        receiving.result(PATIENCE)
+    counted, uncounted = offers
+    assert counted.tops == (b"photos",)
+    assert counted.total_files == 32
+    assert counted.total_bytes == sum(one.stat().st_size for one in regular(photos))
+    assert uncounted.total_files == UNKNOWN
+
+
+def test_counting_ends_when_its_time_is_up(photos: Path) -> None:
+    tops = scan.tops([photos])
+    looks = iter([False] * 3 + [True])
+    assert scan.totals(tops, over=lambda: next(looks)) is None
+
+
+def regular(folder: Path) -> list[Path]:
+    return [one for one in folder.rglob("*") if one.is_file() and not one.is_symlink()]
+
+
+def test_a_question_is_withdrawn_when_the_peer_is_gone(inbox: Path, photos: Path) -> None:
+    asked, withdrawn = threading.Event(), threading.Event()
+
+    def ask(_: Offer, is_withdrawn: Callable[[], bool]) -> None:
+        asked.set()
+        while not is_withdrawn():
+            withdrawn.wait(0.01)
+        withdrawn.set()
+
+    with connected(there={"into": inbox}) as (client, server):
+        receiving = begin(server.recv, PATIENCE, on_offer=ask)
+        pushing = begin(client.push, photos)
+        assert asked.wait(PATIENCE)
+        client.abandon()
+        with pytest.raises(ConnectionLost):
+            receiving.result(PATIENCE)
+        assert withdrawn.is_set()
+        with pytest.raises(ConnectionLost):
+            pushing.result(PATIENCE)
+    assert list(inbox.iterdir()) == []

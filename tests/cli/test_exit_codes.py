@@ -23,6 +23,7 @@ from support.relay import deaf, relay
 pytestmark = pytest.mark.timeout(60)
 
 LARGE = 32_000_000
+LIKE = "it looks like 4-walnut-copper-tiger"
 QUICK = ("--timeout", "0.5", "--retry", "0")
 """More than a receiver that does not go on has agreed to take."""
 
@@ -65,7 +66,37 @@ class Held:
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
-        (("send", "x"), "missing option '--to'", 'see "objxfer send --help"'),
+        (
+            ("send", "x", "--insecure"),
+            "--key and --insecure go with --to, and a code needs neither",
+            'see "objxfer send --help"',
+        ),
+        (
+            ("send", "x", "--to", "tls://nas", "--qr"),
+            "--qr and --listen are for who shows a code: without --to and --code",
+            'see "objxfer send --help"',
+        ),
+        (
+            ("send", "-", "--code", "-"),
+            "- is either what is sent or the code",
+            'see "objxfer send --help"',
+        ),
+        (("receive", "4-walnut"), "a code is a number and three words", LIKE),
+        (
+            ("receive", "4-walnut-copper-tiger", "--insecure"),
+            "a CODE goes with neither --key, --insecure, --qr nor --listen",
+            'see "objxfer receive --help"',
+        ),
+        (
+            ("receive", "-"),
+            "-: there is no code in standard input",
+            'see "objxfer receive --help"',
+        ),
+        (
+            ("receive", "--qr"),
+            "--qr is for codes, and there is a key",
+            'see "objxfer receive --help"',
+        ),
         (("send", "--to", "tls://nas"), "missing argument 'PATH…'", 'see "objxfer send --help"'),
         (("fetch",), "no such command 'fetch'", 'see "objxfer --help"'),
         ((), "missing command", 'see "objxfer --help"'),
@@ -110,14 +141,13 @@ def test_2_usage(commands: Commands, arguments: tuple[str, ...], error: str, hin
     assert commands.run(*arguments) == (2, "", f"objxfer: error: {error}\nhint: {hint}\n")
 
 
-@pytest.mark.parametrize("command", [("send", "x", "--to", "tls://192.168.1.20"), ("receive",)])
+@pytest.mark.parametrize("command", [("send", "x", "--to"), ("serve", "inbox", "--listen")])
 def test_2_no_key(commands: Commands, command: tuple[str, ...]) -> None:
     commands.key_file.unlink()
-    where = command[-1] if command[0] == "send" else "tls://"
-    assert commands.run(*command) == (
+    assert commands.run(*command, "tls://192.168.1.20") == (
         2,
         "",
-        f"objxfer: error: no key for {where}\n"
+        "objxfer: error: no key for tls://192.168.1.20\n"
         'hint: make one with "objxfer keygen", or name one with --key FILE\n',
     )
 

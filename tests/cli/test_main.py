@@ -28,6 +28,9 @@ COMMON = {"--help"}
 OPTIONS = {
     "send": {
         "--to",
+        "--code",
+        "--qr",
+        "--listen",
         "--name",
         "--if-exists",
         "--copy-links",
@@ -41,6 +44,9 @@ OPTIONS = {
         "-v",
     },
     "receive": {
+        "--from",
+        "--yes",
+        "--qr",
         "--listen",
         "--into",
         "--stdout",

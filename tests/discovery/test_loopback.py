@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import queue
 import socket
 import threading
 import time
@@ -83,6 +84,17 @@ def test_an_announcement_that_nobody_asks_about_fails_in_the_log(
                 second.wait(PATIENCE)
             second._asked = False
     assert "another machine on the network announces '4'" in caplog.text
+
+
+def test_who_asks_to_be_told_is_told_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+    with announce("4", 1, interfaces=[LOOPBACK]) as first:
+        first.wait(PATIENCE)
+        with announce("4", 2, interfaces=[LOOPBACK], on_failed=told.put):
+            assert isinstance(told.get(timeout=PATIENCE), NameTaken)
+    assert caplog.text == ""
 
 
 def test_waiting_is_not_longer_than_one_likes() -> None:

@@ -83,6 +83,7 @@ class Commands:
     def start(
         self,
         *arguments: str,
+        stdin: int | IO[bytes] = subprocess.PIPE,
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
         environment: dict[str, str] | None = None,
@@ -91,7 +92,7 @@ class Commands:
         """Start a command, behind the words of ``inside``; it is killed when the test is over."""
         process = subprocess.Popen(
             [*inside, *command(arguments)],
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=self.folder,

@@ -163,6 +163,7 @@ class Party:
                 port,
                 offer=offer,
                 open_taker=open_taker,
+                on_offer=None,
                 limits=self.exchange.limits,
                 tally=Tally(),
                 on_entry=None,
