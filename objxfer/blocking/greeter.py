@@ -61,6 +61,11 @@ class Greeter:
         return self._handshake is not None and self._handshake.guessed
 
     @property
+    def proved(self) -> bool:
+        """Whether this side has given its proof, by which the peer could try one guess."""
+        return self._handshake is not None and self._handshake.proved
+
+    @property
     def wants_write(self) -> bool:
         """Whether there is something to write that was not taken yet."""
         return bool(self._outgoing)

@@ -21,13 +21,13 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
-from objxfer.blocking.trust import Trusted
+from objxfer.blocking.trust import Trust, Trusted
 from objxfer.errors import AuthenticationError, ConnectionClosed, ObjxferError, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.interfaces import local_addresses
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
-from objxfer.security.pairing import Invitation
+from objxfer.security.pairing import Invitation, Pair
 from objxfer.transports.addresses import bind
 from objxfer.transports.urls import Url
 
@@ -101,6 +101,18 @@ class Listener:
             self._accepted.put(taken)  # for the next who waits
             raise type(taken)(str(taken), hint=taken.hint)
         return taken
+
+    def expect(self, pair: Pair) -> None:
+        """Let in nobody from now on but who holds the other half of this pair.
+
+        So the guest of an invitation, which is used up then, comes back without a code.
+
+        Raises:
+            ValueError: the pair is not of the peer id that this side goes by here.
+        """
+        if pair.own != self._terms.peer_id:
+            raise ValueError("the pair belongs to another peer id than that of this listener")
+        self._terms = replace(self._terms, trust=Trust(pairs=(pair,)))
 
     def close(self) -> None:
         """Stop listening; whoever waits in ``accept`` gets ConnectionClosed.

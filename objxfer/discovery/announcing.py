@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
@@ -29,8 +29,9 @@ log = logging.getLogger("objxfer")
 class Announcement:
     """A service that is being announced, until its ``with`` block ends; see ``announce``."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_failed: Callable[[Exception], None] | None) -> None:
         self._outcome: Future[None] = Future()
+        self._on_failed = on_failed
         self._asked = False
 
     def wait(self, timeout: float | None = None) -> None:
@@ -58,10 +59,14 @@ class Announcement:
         self._outcome.set_result(None)
 
     def _failed(self, error: Exception) -> None:
-        if self._outcome.done():
-            log.warning("! the announcement has ended: %s", error)
-        else:
+        late = self._outcome.done()
+        if not late:
             self._outcome.set_exception(error)
+        if self._on_failed is not None:
+            self._asked = True
+            self._on_failed(error)
+        elif late:
+            log.warning("! the announcement has ended: %s", error)
 
     def _close(self) -> None:
         """Let nobody wait any longer, and no error that nobody asked for go unsaid."""
@@ -78,6 +83,7 @@ def announce(
     *,
     peer_id: bytes | None = None,
     interfaces: Sequence[str] | None = None,
+    on_failed: Callable[[Exception], None] | None = None,
 ) -> Iterator[Announcement]:
     """Announce a service on the local network until the ``with`` block ends.
 
@@ -93,6 +99,7 @@ def announce(
             nothing.
         interfaces: their names; None for all but the loopback, or for that one alone where
             there is no other.
+        on_failed: told, in that thread, what it has failed with; then nothing is logged.
 
     Raises:
         ObjxferError: the name cannot be announced (exit code ``USAGE``).
@@ -104,7 +111,7 @@ def announce(
         raise ValueError(f"a port is 1 to 65535, not {port}")
     if peer_id is not None and len(peer_id) != PEER_ID_SIZE:
         raise ValueError(f"a peer id has {PEER_ID_SIZE} bytes, not {len(peer_id)}")
-    announcement = Announcement()
+    announcement = Announcement(on_failed)
 
     async def work(multicast: Multicast) -> None:
         zeroconf = multicast.zeroconf

@@ -159,6 +159,11 @@ class Handshake:
         """Whether the peer has said a whole and valid hello."""
         return self._theirs is not None
 
+    @property
+    def proved(self) -> bool:
+        """Whether this side has given its proof, by which the peer can try one guess at a code."""
+        return self._schedule is not None and (self._is_first or self.established is not None)
+
     def receive(self, data: bytes) -> bytes:
         """Take bytes of the peer and return what to answer, perhaps nothing.
 
