@@ -10,7 +10,10 @@ import click
 
 import objxfer
 from objxfer.blocking.retrying import RETRIES
+from objxfer.errors import KeyFileError
 from objxfer.files.entries import KEEP
+from objxfer.security.peers import Peers
+from objxfer.transports.urls import Url
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -116,6 +119,25 @@ def find_key(key_file: str | None, *, insecure: bool) -> objxfer.Key | None:
     if key_file is not None:
         raise click.UsageError("--key and --insecure contradict each other")
     return None
+
+
+def find_peers(terminal: Terminal, url: str, *, insecure: bool) -> Peers | None:
+    """Return the peers that may come to a URL, or None where there are none.
+
+    What is wrong with one of them is a warning: it keeps no other out.
+    """
+    if insecure or not Url.listening(url).encrypted:
+        return None
+    peers = objxfer.peers()
+    try:
+        found, damaged = peers.survey()
+        if found:
+            peers.own_id()
+    except KeyFileError as error:
+        found, damaged = [], [error]
+    for each in damaged:
+        terminal.warning(f"not let in: {each}")
+    return peers if found else None
 
 
 def warn_of_no_key(terminal: Terminal, *, insecure: bool) -> None:

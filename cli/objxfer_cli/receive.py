@@ -12,6 +12,7 @@ import objxfer
 from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience
 from objxfer.errors import ObjxferError, Timeout
+from objxfer.security.peers import Peers
 from objxfer.transports.urls import DEFAULT_PORT
 from objxfer_cli import options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
@@ -60,10 +61,11 @@ def receive(
             raise click.UsageError("--stdout: there is no standard output")
         place = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - stays open
     key = options.find_key(key_file, insecure=insecure)
+    peers = options.find_peers(terminal, url, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     with objxfer.listen(
         url,
-        key=key,
+        key=[each for each in (key, peers) if each is not None] or None,
         accepts=(),
         into=place,
         if_exists=if_exists or "rename",
@@ -73,19 +75,26 @@ def receive(
     ) as listener:
         where = "to standard output" if stdout else f"into {folder}"
         terminal.record("listening", url=listener.url)
-        terminal.notice(f"{visitors.place(listener.url, listener.key_id)}, {where}")
-        target = listener.url.removesuffix(f":{DEFAULT_PORT}")
-        no_key = " --insecure" if insecure else ""
-        terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
+        terminal.notice(f"{visitors.place(listener.url, listener.key_id, peers)}, {where}")
+        if key is None and peers is not None:
+            terminal.notice("on the machine of a peer:  objxfer send PATH --to NAME")
+        else:
+            target = listener.url.removesuffix(f":{DEFAULT_PORT}")
+            no_key = " --insecure" if insecure else ""
+            terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
         delivery = Delivery(terminal, sending=False)
         # What was written to standard output cannot be taken up again.
         wait = 0.0 if stdout else patience(retries)
-        with delivery.told():
-            return _take(listener, delivery, timeout, wait)
+        with delivery.told(), visitors.findable(terminal, url, listener.url, peers):
+            return _take(listener, delivery, timeout, wait, peers)
 
 
 def _take(
-    listener: objxfer.Listener, delivery: Delivery, timeout: float, wait: float | None
+    listener: objxfer.Listener,
+    delivery: Delivery,
+    timeout: float,
+    wait: float | None,
+    peers: Peers | None,
 ) -> int:
     """Take one delivery, over as many connections as it needs; return the exit code.
 
@@ -94,6 +103,7 @@ def _take(
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
         wait: seconds for a lost sender to come back, None for ever.
+        peers: those who are let in besides who holds the key.
     """
     lost: ObjxferError | None = None
     until: float | None = None
@@ -127,5 +137,6 @@ def _take(
                 continue
             # All is receipted: how the connection ends changes nothing any more.
         assert report is not None
-        line = f"received {summed_up(report)} from {connection.peer}: {tops(report)}"
+        caller = visitors.caller(connection, peers)
+        line = f"received {summed_up(report)} from {caller}: {tops(report)}"
         return delivery.finished(report, line)

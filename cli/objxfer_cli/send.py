@@ -18,7 +18,11 @@ _STANDARD_INPUT = "-"
 @click.command()
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
 @click.option(
-    "--to", "target", metavar="TARGET", required=True, help="tls://HOST[:PORT][/FOLDER] or tcp://…"
+    "--to",
+    "target",
+    metavar="TARGET",
+    required=True,
+    help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]",
 )
 @click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
 @options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
@@ -64,7 +68,10 @@ def send(
         raise click.UsageError("--checksum is for files; of standard input nothing lies there")
     if checksum and insecure:
         raise click.UsageError("--checksum needs a key: a receiver compares for nobody else")
-    key = options.find_key(key_file, insecure=insecure)
+    peer = "" if "://" in target else target.partition(":")[0]
+    if (insecure or key_file is not None) and objxfer.peers().find(peer) is not None:
+        raise click.UsageError(f"{peer} has a key of its own: --key and --insecure are for URLs")
+    key = None if peer else options.find_key(key_file, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     delivery = Delivery(terminal, sending=True)
 
@@ -97,5 +104,5 @@ def send(
             on_lost=delivery.lost,
         )
     protection = "TLS" if connection.encrypted else "not encrypted"
-    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {connection.peer})"
+    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {peer or connection.peer})"
     return delivery.finished(report, line, asked=if_exists)

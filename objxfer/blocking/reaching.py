@@ -23,6 +23,7 @@ from objxfer.errors import (
     ExitCode,
     ObjxferError,
     ProtocolMismatch,
+    WrongKey,
 )
 from objxfer.protocol.hello import Role
 from objxfer.security.peerfiles import Peer
@@ -49,11 +50,21 @@ class Hint:
     """Where somebody says that the peer is, or where it was."""
 
     said: str
-    """Its first URL, as in an error."""
+    """All of it, in an error."""
     services: Sequence[Sequence[Url]]
     """As ``dial_each`` takes them."""
     announced: bool
     """Whether somebody says that the peer is there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the peer was not reached where a hint led."""
+
+    where: str
+    """The URL, or what the hint said where none answered."""
+    announced: bool
+    error: ObjxferError
 
 
 @dataclass(slots=True)
@@ -110,13 +121,13 @@ class Named:
             ProtocolMismatch: what is announced as the peer speaks something else.
         """
         deadline = time.monotonic() + timeout
-        failures: list[tuple[Hint, ObjxferError]] = []
-        for hint in self._hints(deadline, interfaces, failures):
+        failures: list[Failure] = []
+        for hint in self._hints(deadline, interfaces):
             connection = self._try(hint, terms, deadline, failures)
             if connection is not None:
-                for _, error in failures:
-                    if isinstance(error, AuthenticationError):
-                        log.warning("! another one answered for %r: %s", self.peer.name, error)
+                for failure in failures:
+                    if isinstance(failure.error, AuthenticationError):
+                        log.warning("! %s", self._another(failure))
                 self.peers.reached(self.peer, connection.url)
                 return connection
         raise self._unreached(failures)
@@ -125,9 +136,8 @@ class Named:
         self,
         deadline: float,
         interfaces: Sequence[str] | None,
-        failures: list[tuple[Hint, ObjxferError]],
     ) -> Iterator[Hint]:
-        yield from self._announced(_FIRST_LOOK, deadline, interfaces, failures)
+        yield from self._announced(_FIRST_LOOK, deadline, interfaces)
         known = []
         for address in self.peer.addresses:
             try:
@@ -136,14 +146,13 @@ class Named:
                 log.info("! %r is no address of %r", address, self.peer.name)
         if known:
             yield Hint(f"the last known addresses of {self.peer.name!r}", known, announced=False)
-        yield from self._announced(_SECOND_LOOK, deadline, interfaces, failures)
+        yield from self._announced(_SECOND_LOOK, deadline, interfaces)
 
     def _announced(
         self,
         seconds: float,
         deadline: float,
         interfaces: Sequence[str] | None,
-        failures: list[tuple[Hint, ObjxferError]],
     ) -> Iterator[Hint]:
         from objxfer.discovery.finding import find
 
@@ -168,17 +177,21 @@ class Named:
         hint: Hint,
         terms: Terms,
         deadline: float,
-        failures: list[tuple[Hint, ObjxferError]],
+        failures: list[Failure],
     ) -> Connection | None:
         """Connect to the peer at one place; None where it is not there, and say who is."""
         until = min(deadline, time.monotonic() + _STRANGERS)
-        most = sum(map(len, hint.services))
-        sockets = dial_each(hint.services, until, most=most, name=hint.said)
+        others = {each.where for each in failures if isinstance(each.error, AuthenticationError)}
+        services = [[url for url in urls if url.address not in others] for urls in hint.services]
+        most = sum(map(len, services))
+        if not most:
+            return None
+        sockets = dial_each(services, until, most=most, name=hint.said)
         while True:
             try:
                 sock = next(sockets, None)
             except CannotConnect as error:
-                failures.append((hint, error))
+                failures.append(Failure(hint.said, hint.announced, error))
                 return None
             if sock is None:
                 return None
@@ -189,7 +202,7 @@ class Named:
             except OSError:  # it was reset
                 sock.close()
                 reset = CannotConnect(f"{hint.said} broke the connection off at once")
-                failures.append((hint, reset))
+                failures.append(Failure(hint.said, hint.announced, reset))
                 continue
             try:
                 until = min(deadline, time.monotonic() + _STRANGER)
@@ -197,27 +210,36 @@ class Named:
                 return Connection(greeter, url=where, folder=self.folder)
             except ObjxferError as error:
                 greeter.close()
-                failures.append((hint, error))
+                failures.append(Failure(where, hint.announced, error))
             except BaseException:
                 greeter.close()
                 raise
 
-    def _unreached(self, failures: list[tuple[Hint, ObjxferError]]) -> ObjxferError:
+    def _unreached(self, failures: list[Failure]) -> ObjxferError:
         """Return the error of all attempts: that of another identity before all others."""
         name = self.peer.name
-        for hint, error in failures:
-            if isinstance(error, AuthenticationError):
-                how = "is announced" if hint.announced else "was known"
+        for failure in failures:
+            if isinstance(failure.error, AuthenticationError):
                 return AuthenticationError(
-                    f"{error}; that is where {name!r} {how}, and not who it is",
+                    self._another(failure),
                     hint=f"if {name!r} has removed this machine, or was set up anew, remove it here"
                     " and pair again; if not, somebody pretends to be it",
                 )
-        for hint, error in failures:
-            if hint.announced and isinstance(error, ProtocolMismatch):
-                return ProtocolMismatch(f"{name!r}: {error}", hint=error.hint)
-        reasons = "".join(f"; {reason}" for reason in dict.fromkeys(str(e) for _, e in failures))
+        for failure in failures:
+            if failure.announced and isinstance(failure.error, ProtocolMismatch):
+                return ProtocolMismatch(f"{name!r}: {failure.error}", hint=failure.error.hint)
+        reasons = dict.fromkeys(f"; {failure.error}" for failure in failures)
         return CannotConnect(
-            f"{name!r} is not found on the network{reasons}",
+            f"{name!r} is not found on the network{''.join(reasons)}",
             hint='start "objxfer receive" there first',
         )
+
+    def _another(self, failure: Failure) -> str:
+        """Say that somebody else answered, and where."""
+        where, error = failure.where, failure.error
+        if isinstance(error, WrongKey):
+            wrong = f"it does not hold the key of the pair ({self.peer.pair.key.id})"
+        else:
+            wrong = str(error).removeprefix(f"{where}: ")
+        how = "announced as" if failure.announced else "the last known address of"
+        return f"{where}, {how} {self.peer.name!r}, is another: {wrong}"

@@ -141,6 +141,13 @@ class Peers:
                     return peer.pair
         return None
 
+    def name_of(self, key_id: str) -> str | None:
+        """Return what the peer of a key is called, or None; for who let it in by this."""
+        with self._lock:
+            self._look()
+            pairs = ((name, pair) for name, (_, pair) in self._seen.items() if pair)
+            return next((name for name, pair in pairs if pair.key.id == key_id), None)
+
     def own_id(self) -> bytes:
         """Return the 16 bytes that this machine goes by, made when they are first asked for.
 

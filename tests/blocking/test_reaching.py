@@ -139,7 +139,7 @@ def test_another_is_passed_by_with_a_warning(two: Two, caplog: pytest.LogCapture
     two.announce(rogue)
     with caplog.at_level(logging.WARNING):
         assert two.reach().url == listener.url
-    assert f"another one answered for 'nas': {rogue.url}" in caplog.text
+    assert f"{rogue.url}, announced as 'nas', is another" in caplog.text
 
 
 def test_one_that_says_nothing_does_not_keep_it_from_being_found(two: Two) -> None:
