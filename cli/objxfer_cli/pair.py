@@ -131,6 +131,7 @@ def _wait(terminal: Terminal, store: Peers, url: str | None, own: str, name: str
             raise
         host = listening(_ANY_PORT)  # an inbox has the usual one, most likely
     with host:
+        terminal.record("listening", url=host.urls[0])
         code = host.code
         assert code is not None
         show(code)

@@ -23,7 +23,7 @@ def place(url: str, key_id: str | None, peers: Peers | None) -> str:
     """Return where it is listened, and for whom."""
     welcome = [f"key {key_id}"] if key_id else []
     if peers is not None:
-        count = len(list(peers))
+        count = len(peers.survey()[0])
         welcome.append("1 peer" if count == 1 else f"{count:,} peers")
     return f"listening on {url}, " + (" and ".join(welcome) or "without a key")
 

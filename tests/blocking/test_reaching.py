@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 
 import objxfer
 from objxfer.blocking.reaching import Named
+from objxfer.blocking.retrying import persist
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.discovery.announcing import announce
 from objxfer.errors import AuthenticationError, CannotConnect, ExitCode, ObjxferError
@@ -45,9 +47,9 @@ class Two:
         self.anna.add(Peer("nas", Pair(key, here, there), now, "127.0.0.1", (NOWHERE,)))
         self.nas.add(Peer("anna", Pair(key, there, here), now, "127.0.0.1"))
 
-    def listen(self) -> objxfer.Listener:
+    def listen(self, into: Path | None = None) -> objxfer.Listener:
         """The nas, listening."""
-        listener = objxfer.listen("tls://127.0.0.1:0", key=[KEY, self.nas])
+        listener = objxfer.listen("tls://127.0.0.1:0", key=[KEY, self.nas], into=into)
         return self._exit_stack.enter_context(listener)
 
     def rogue(self) -> objxfer.Listener:
@@ -167,6 +169,38 @@ def test_who_is_paired_later_is_let_in_by_who_listens_already(two: Two) -> None:
         two.reach()
     two.nas.add(anna)
     assert two.reach().key_id == anna.pair.key.id
+
+
+def test_a_delivery_that_is_cut_goes_on_where_the_peer_is_now(two: Two, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "a.bin").write_bytes(bytes(3_000_000))
+    first = two.listen()
+    two.know(first.url)
+    connection = two.reach()
+    first.accept(PATIENCE).abandon()
+    first.close()
+    second = two.listen(into=tmp_path / "inbox")
+    two.announce(second)
+    received = []
+
+    def take() -> None:
+        with second.accept(PATIENCE) as there:
+            received.append(there.recv(PATIENCE))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    report = objxfer.Report(resumable=True)
+    persist(
+        connection,
+        two.reach,
+        lambda each: each.push(tmp_path / "a.bin", report=report),
+        report=report,
+        retries=3,
+    )
+    thread.join()
+    assert report.exit_code == 0
+    assert (tmp_path / "inbox" / "a.bin").stat().st_size == 3_000_000
+    assert two.anna.load("nas").addresses[0] == second.url
 
 
 def test_nobody_is_there(two: Two) -> None:
