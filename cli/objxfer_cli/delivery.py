@@ -123,14 +123,20 @@ class Delivery:
 
     # --- JSON lines ---
 
-    def connected(self, connection: objxfer.Connection) -> None:
-        """Hear, and write, that there is a peer: at first, and again after it was lost."""
+    def connected(self, connection: objxfer.Connection, name: str | None = None) -> None:
+        """Hear, and write, that there is a peer: at first, and again after it was lost.
+
+        Args:
+            connection: to it.
+            name: what it is called here, if it is paired.
+        """
         self._peer, self.begun = connection.peer, False
         self._record(
             "connected",
             peer=connection.peer,
             url=connection.url,
             encrypted=connection.encrypted,
+            **({"name": name} if name else {}),
         )
 
     def lost(self, error: ObjxferError, pause: float | None) -> None:

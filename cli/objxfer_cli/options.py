@@ -131,10 +131,14 @@ def find_peers(terminal: Terminal, url: str, *, insecure: bool) -> Peers | None:
     peers = objxfer.peers()
     try:
         found, damaged = peers.survey()
-        if found:
-            peers.own_id()
+        own = peers.own_id() if found else b""
     except KeyFileError as error:
-        found, damaged = [], [error]
+        found, damaged, own = [], [error], b""
+    for peer in found:
+        if peer.pair.own != own:
+            terminal.warning(
+                f"not let in: {peer.name} knows this machine by another id; pair again"
+            )
     for each in damaged:
         terminal.warning(f"not let in: {each}")
     return peers if found else None

@@ -135,8 +135,7 @@ def _wait(terminal: Terminal, store: Peers, url: str | None, own: str, name: str
         code = host.code
         assert code is not None
         show(code)
-        with host.accept() as connection:
-            _keep(terminal, store, connection, own, name)
+        _keep(terminal, store, host.accept(), own, name)
 
 
 def _come(
@@ -157,8 +156,7 @@ def _come(
 
         with _told_if_unfound(terminal, code):
             connection = meet(code, on_failed=strange, peer_id=store.own_id(), accepts=ACCEPTS)
-    with connection:
-        _keep(terminal, store, connection, own, name)
+    _keep(terminal, store, connection, own, name)
 
 
 def _keep(
@@ -168,7 +166,14 @@ def _keep(
     own: str,
     name: str | None,
 ) -> None:
-    peer = become_peers(connection, store, own_name=own, name=name)
+    peer: objxfer.Peer | None = None
+    try:
+        with connection:
+            peer = become_peers(connection, store, own_name=own, name=name)
+    except ObjxferError:
+        if peer is None:
+            raise
+        # Both have said that they keep it: how the connection ends changes nothing any more.
     terminal.result(f"paired with {connection.peer}: {peer.name}, key {peer.pair.key.id}")
     terminal.record("peer", **facts(peer), action="paired")
     if not terminal.json:

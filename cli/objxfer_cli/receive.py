@@ -113,7 +113,8 @@ def _take(
         except Timeout:
             assert lost is not None
             raise lost from None
-        delivery.connected(connection)
+        name = visitors.name_of(connection, peers)
+        delivery.connected(connection, name)
         report: objxfer.Report | None = None
         try:
             with connection:
@@ -137,6 +138,6 @@ def _take(
                 continue
             # All is receipted: how the connection ends changes nothing any more.
         assert report is not None
-        caller = visitors.caller(connection, peers)
+        caller = visitors.caller(connection.peer, name)
         line = f"received {summed_up(report)} from {caller}: {tops(report)}"
         return delivery.finished(report, line)

@@ -77,7 +77,7 @@ def send(
 
     def dial() -> objxfer.Connection:
         connection = objxfer.connect(target, key=key, insecure=insecure)
-        delivery.connected(connection)
+        delivery.connected(connection, peer)
         return connection
 
     def deliver(connection: objxfer.Connection) -> objxfer.Report:

@@ -86,7 +86,7 @@ class _Watcher(objxfer.Watcher):
 
     def connected(self, delivery: int, connection: objxfer.Connection) -> None:
         self._deliveries[delivery] = _Incoming(
-            self._terminal, connection, delivery, visitors.caller(connection, self._peers)
+            self._terminal, connection, delivery, visitors.name_of(connection, self._peers)
         )
 
     def progress(self, delivery: int) -> objxfer.Progress:
@@ -117,18 +117,23 @@ class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""
 
     def __init__(
-        self, terminal: Terminal, connection: objxfer.Connection, number: int, caller: str
+        self, terminal: Terminal, connection: objxfer.Connection, number: int, name: str | None
     ) -> None:
         super().__init__(terminal, sending=False, number=number, bars=False)
         self.connection = connection
-        self.caller = caller
+        self._name = name
+
+    @property
+    def caller(self) -> str:
+        """Who delivers: the name of a peer, and the address."""
+        return visitors.caller(self.connection.peer, self._name)
 
     @property
     def introduction(self) -> str:
         return f"{_now()}{self.caller} "
 
     def begin(self, tally: objxfer.Tally) -> None:
-        self.connected(self.connection)
+        self.connected(self.connection, self._name)
         super().begin(tally)
 
     def entry(self, entry: objxfer.EntryReport) -> None:

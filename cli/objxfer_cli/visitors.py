@@ -28,10 +28,14 @@ def place(url: str, key_id: str | None, peers: Peers | None) -> str:
     return f"listening on {url}, " + (" and ".join(welcome) or "without a key")
 
 
-def caller(connection: objxfer.Connection, peers: Peers | None) -> str:
-    """Return who has come: the name of a peer, and the address."""
-    name = peers and peers.name_of(connection.key_id)
-    return f"{name} ({connection.peer})" if name else connection.peer
+def name_of(connection: objxfer.Connection, peers: Peers | None) -> str | None:
+    """Return the name of the peer that has come, if it is one."""
+    return None if peers is None else peers.name_of(connection.key_id)
+
+
+def caller(address: str, name: str | None) -> str:
+    """Return who has come: the address, and the name of a peer."""
+    return f"{name} ({address})" if name else address
 
 
 def findable(

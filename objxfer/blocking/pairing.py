@@ -7,8 +7,6 @@ true}``. A name is a proposal of what the side that says it may be called.
 from __future__ import annotations
 
 import contextlib
-import logging
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,10 +20,8 @@ ACCEPTS: Final = ("json",)
 """What a connection has to accept for this."""
 NAMELESS: Final = "peer"
 """What a peer is called that proposes nothing that could be its name."""
-_SECONDS: Final = 30.0
+_SECONDS: Final = 10.0
 _SERIALIZER: Final = "json"
-
-log = logging.getLogger("objxfer")
 
 
 def become_peers(
@@ -72,12 +68,13 @@ def become_peers(
     kept = peers.add(peer, numbered=True)
     try:
         connection.send({"kept": True}, serializer=_SERIALIZER)
-        _said(connection, "kept", bool)
+        if not _said(connection, "kept", bool):
+            raise _no_pairing()
     except BaseException:
         with contextlib.suppress(ObjxferError):
             peers.remove(kept.name)
         raise
-    return replace(peer, name=kept.name)
+    return kept
 
 
 def _said(connection: Connection, key: str, kind: type) -> Any:

@@ -145,7 +145,9 @@ class Named:
             except ObjxferError:
                 log.info("! %r is no address of %r", address, self.peer.name)
         if known:
-            yield Hint(f"the last known addresses of {self.peer.name!r}", known, announced=False)
+            several = f"the last known addresses of {self.peer.name!r}"
+            said = several if len(known) > 1 else known[0][0].address
+            yield Hint(said, known, announced=False)
         yield from self._announced(_SECOND_LOOK, deadline, interfaces)
 
     def _announced(
