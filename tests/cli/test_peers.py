@@ -175,6 +175,21 @@ def test_what_cannot_be_meant(anna: Machine, arguments: tuple[str, ...], said: s
     assert "copper" not in err.replace("as in 4-walnut-copper-tiger", "")
 
 
+def test_the_key_is_shown_nowhere(anna: Machine, ben: Machine) -> None:
+    waiting = anna.start("pair", "--listen", "tls://127.0.0.1:0", "--json", "-vv")
+    url = json.loads(waiting.out_line())["url"]
+    while not (line := waiting.err_line()).startswith("code: "):
+        assert line
+    code = line.removeprefix("code: ")
+    came = ben.run("pair", "-", "nas", "--from", url, "-vv", stdin=code.encode())
+    shown = [came, waiting.finish(), ben.run("peers", "-vv"), ben.run("peers", "--json")]
+    secret = ben.peers.load("nas").pair.key.secret()
+    (written,) = re.findall(r"objxfer-key-1:(\S+?)\"", (ben.peers.folder / "nas").read_text())
+    for out in (text for each in shown for text in (each.out, each.err)):
+        for one in (secret.hex(), written, repr(secret), code.partition("-")[2]):
+            assert one not in out
+
+
 # --- to a name ---
 
 
