@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from objxfer.security.pairing import Code as Code
     from objxfer.security.pairing import Invitation as Invitation
     from objxfer.security.pairing import Pair as Pair
+    from objxfer.security.peerfiles import Peer as Peer
+    from objxfer.security.peers import Peers as Peers
+    from objxfer.security.peers import peers as peers
     from objxfer.serializers.base import Serializer as Serializer
     from objxfer.serializers.base import register as register
     from objxfer.serializers.classes import register_class as register_class
@@ -80,6 +83,9 @@ _HOMES: Final = {
     "Code": "security.pairing",
     "Invitation": "security.pairing",
     "Pair": "security.pairing",
+    "Peer": "security.peerfiles",
+    "Peers": "security.peers",
+    "peers": "security.peers",
     "Serializer": "serializers.base",
     "register": "serializers.base",
     "register_class": "serializers.classes",

@@ -141,14 +141,25 @@ class Delivery:
 
     # --- JSON lines ---
 
-    def connected(self, connection: objxfer.Connection) -> objxfer.Connection:
-        """Hear, and write, that there is a peer: at first, and again after it was lost."""
+    def connected(
+        self, connection: objxfer.Connection, name: str | None = None
+    ) -> objxfer.Connection:
+        """Hear, and write, that there is a peer: at first, and again after it was lost.
+
+        Args:
+            connection: to it.
+            name: what it is called here, if it is paired.
+
+        Returns:
+            The connection.
+        """
         self.peer, self.begun = connection.peer, False
         self._record(
             "connected",
             peer=connection.peer,
             url=connection.url,
             encrypted=connection.encrypted,
+            **({"name": name} if name else {}),
         )
         return connection
 

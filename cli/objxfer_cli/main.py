@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "receive": "Take one delivery, then end.",
     "serve": "Keep an inbox that others may send into.",
     "digest": "Show the digests of files here, or check them against receipts.",
+    "pair": "Remember another machine, and be remembered.",
+    "peers": "Show, rename and remove the machines that are remembered.",
     "keygen": "Make a new key.",
     "demo": "Show everything once, on this machine.",
 }

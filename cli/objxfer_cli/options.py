@@ -10,8 +10,10 @@ import click
 
 import objxfer
 from objxfer.blocking.retrying import RETRIES
+from objxfer.errors import KeyFileError
 from objxfer.files.entries import KEEP
-from objxfer.transports.urls import DEFAULT_PORT
+from objxfer.security.peers import Peers
+from objxfer.transports.urls import DEFAULT_PORT, Url
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -122,6 +124,29 @@ def find_key(key_file: str | None, *, insecure: bool) -> objxfer.Key | None:
     if key_file is not None:
         raise click.UsageError("--key and --insecure contradict each other")
     return None
+
+
+def find_peers(terminal: Terminal, url: str, *, insecure: bool) -> Peers | None:
+    """Return the peers that may come to a URL, or None where there are none.
+
+    What is wrong with one of them is a warning: it keeps no other out.
+    """
+    if insecure or not Url.listening(url).encrypted:
+        return None
+    peers = objxfer.peers()
+    try:
+        found, damaged = peers.survey()
+        own = peers.own_id() if found else b""
+    except KeyFileError as error:
+        found, damaged, own = [], [error], b""
+    for peer in found:
+        if peer.pair.own != own:
+            terminal.warning(
+                f"not let in: {peer.name} knows this machine by another id; pair again"
+            )
+    for each in damaged:
+        terminal.warning(f"not let in: {each}")
+    return peers if found else None
 
 
 def warn_of_no_key(terminal: Terminal, *, insecure: bool) -> None:

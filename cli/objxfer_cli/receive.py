@@ -14,6 +14,7 @@ import objxfer
 from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ObjxferError, Timeout
+from objxfer.security.peers import Peers
 from objxfer_cli import codes, options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
@@ -68,8 +69,8 @@ def receive(
     """Take one delivery, then end.
 
     With the CODE that a sender shows (- asks for it) the sender is found. Without one this side
-    waits: for who holds the key, if there is one, otherwise for who types the code it shows. What
-    comes by a code is taken when you say so.
+    waits: for who holds the key, and for peers, if there are any, otherwise for who types the code
+    it shows. What comes by a code is taken when you say so.
     """
     if stdout and (into is not None or if_exists is not None or terminal.json):
         raise click.UsageError("--stdout goes with neither --into, --if-exists nor --json")
@@ -90,8 +91,11 @@ def receive(
     }
     # What was written to standard output cannot be taken up again.
     retries = 0 if stdout else retries
-    key = None if code is not None else options.find_key(key_file, insecure=insecure)
-    if key is None and not insecure:
+    key = peers = None
+    if code is None:
+        key = options.find_key(key_file, insecure=insecure)
+        peers = options.find_peers(terminal, url, insecure=insecure)
+    if key is None and peers is None and not insecure:
         delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
         taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
         if code is not None:
@@ -101,24 +105,27 @@ def receive(
         with invited.host as host, delivery.told():
             return taking.wait(host, patience(retries))
     if qr:
-        raise click.UsageError("--qr is for codes, and there is a key")
+        raise click.UsageError("--qr is for codes, and there is a key or a peer")
     delivery = Delivery(terminal, sending=False)
     options.warn_of_no_key(terminal, insecure=insecure)
     with objxfer.listen(
         url,
-        key=key,
+        key=[each for each in (key, peers) if each is not None] or None,
         insecure=insecure,
         on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
         **terms,
     ) as listener:
         where = "to standard output" if folder is None else f"into {folder}"
         terminal.record("listening", url=listener.url)
-        terminal.notice(f"{visitors.place(listener.url, listener.key_id)}, {where}")
-        no_key = " --insecure" if insecure else ""
-        target = options.short(listener.url)
-        terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
-        with delivery.told():
-            return Taking(delivery, timeout, None).wait(listener, patience(retries))
+        terminal.notice(f"{visitors.place(listener.url, listener.key_id, peers)}, {where}")
+        if key is None and peers is not None:
+            terminal.notice("on the machine of a peer:  objxfer send PATH --to NAME")
+        else:
+            no_key = " --insecure" if insecure else ""
+            target = options.short(listener.url)
+            terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
+        with delivery.told(), visitors.findable(terminal, url, listener.url, peers):
+            return Taking(delivery, timeout, None, peers).wait(listener, patience(retries))
 
 
 def _meet(
@@ -158,12 +165,21 @@ class Taking:
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
         question: asks whether to take it; None takes it.
+        peers: those who are let in besides who holds the key.
     """
 
-    def __init__(self, delivery: Delivery, timeout: float, question: Question | None) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        timeout: float,
+        question: Question | None,
+        peers: Peers | None = None,
+    ) -> None:
         self.delivery = delivery
         self._timeout = timeout
         self._question = question
+        self._peers = peers
+        self._name: str | None = None
 
     def take(self, connection: objxfer.Connection) -> objxfer.Report:
         """Take it over one connection."""
@@ -199,7 +215,8 @@ class Taking:
             except Timeout:
                 assert lost is not None
                 raise lost from None
-            delivery.connected(connection)
+            self._name = visitors.name_of(connection, self._peers)
+            delivery.connected(connection, self._name)
             report: objxfer.Report | None = None
             try:
                 with connection:
@@ -221,6 +238,6 @@ class Taking:
 
     def finished(self, report: objxfer.Report) -> int:
         """Say what came of it; return the exit code."""
-        peer = self.delivery.peer
-        line = f"received {summed_up(report)} from {peer}: {tops(report)}"
+        caller = visitors.caller(self.delivery.peer, self._name)
+        line = f"received {summed_up(report)} from {caller}: {tops(report)}"
         return self.delivery.finished(report, line)

@@ -26,7 +26,7 @@ _COME_BACK: Final = 30.0
 
 @click.command()
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
-@click.option("--to", "target", metavar="TARGET", help="tls://HOST[:PORT][/FOLDER] or tcp://…")
+@click.option("--to", "target", metavar="TARGET", help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]")
 @click.option("--code", metavar="CODE", help="The code that the receiver shows; - asks for it.")
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @options.listen
@@ -91,6 +91,9 @@ def send(
         raise click.UsageError("- is either what is sent or the code")
     if by_code and not piped:
         scan.tops(paths, [])  # what cannot be sent is said before anybody is called
+    peer = "" if by_code or target is None or "://" in target else target.partition(":")[0]
+    if peer and (insecure or key_file is not None) and objxfer.peers().find(peer) is not None:
+        raise click.UsageError(f"{peer} has a key of its own: --key and --insecure are for URLs")
     delivery = Delivery(terminal, sending=True, again=codes.AGAIN if by_code else "")
 
     def push(connection: objxfer.Connection) -> objxfer.Report:
@@ -120,20 +123,20 @@ def send(
             dial = partial(host.accept, _COME_BACK)
             on_lost = lambda error, _: delivery.lost(error, None)  # noqa: E731
         else:
-            key = options.find_key(key_file, insecure=insecure)
+            key = None if peer else options.find_key(key_file, insecure=insecure)
             options.warn_of_no_key(terminal, insecure=insecure)
             dial = partial(objxfer.connect, target, key=key, insecure=insecure)
             first = dial()
-        delivery.connected(first)
+        delivery.connected(first, peer)
         with delivery.told():
             report = persist(
                 first,
-                lambda: delivery.connected(dial()),
+                lambda: delivery.connected(dial(), peer),
                 push,
                 report=delivery.report,
                 retries=0 if piped else retries,  # what was read of a pipe is gone
                 on_lost=on_lost,
             )
     protection = "TLS" if first.encrypted else "not encrypted"
-    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {delivery.peer})"
+    line = f"sent {summed_up(report)} ({speed(report)}{protection}, {peer or delivery.peer})"
     return delivery.finished(report, line, asked=if_exists)

@@ -11,6 +11,7 @@ import click
 
 import objxfer
 from objxfer.errors import ObjxferError
+from objxfer.security.peers import Peers
 from objxfer_cli import options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.signals import Interrupted
@@ -42,13 +43,14 @@ def serve(
 ) -> None:
     """Keep an inbox: others may send into DIR, many at once; nobody reads it."""
     key = options.find_key(key_file, insecure=insecure)
+    peers = options.find_peers(terminal, url, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     rule = if_exists or "rename"
-    watcher = _Watcher(terminal)
+    watcher = _Watcher(terminal, peers)
     with objxfer.serve(
         folder,
         url,
-        key=key,
+        key=[each for each in (key, peers) if each is not None] or None,
         if_exists=rule,
         keep_partial=keep_partial,
         insecure=insecure,
@@ -60,8 +62,9 @@ def serve(
                 f" (existing files: {rule})"
             )
             terminal.record("listening", url=server.url)
-            terminal.notice(visitors.place(server.url, server.key_id))
-            server.wait()
+            terminal.notice(visitors.place(server.url, server.key_id, peers))
+            with visitors.findable(terminal, url, server.url, peers):
+                server.wait()
         except Interrupted as interrupted:
             if interrupted.number != signal.SIGTERM:
                 raise
@@ -73,15 +76,18 @@ def serve(
 class _Watcher(objxfer.Watcher):
     """Says a line for each delivery and each refusal."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, peers: Peers | None) -> None:
         self._terminal = terminal
+        self._peers = peers
         self._deliveries: dict[int, _Incoming] = {}
 
     def refused(self, peer: str, error: ObjxferError) -> None:
         visitors.say_refused(self._terminal, peer, error, when=_now())
 
     def connected(self, delivery: int, connection: objxfer.Connection) -> None:
-        self._deliveries[delivery] = _Incoming(self._terminal, connection, delivery)
+        self._deliveries[delivery] = _Incoming(
+            self._terminal, connection, delivery, visitors.name_of(connection, self._peers)
+        )
 
     def progress(self, delivery: int) -> objxfer.Progress:
         return self._deliveries[delivery]
@@ -92,8 +98,9 @@ class _Watcher(objxfer.Watcher):
     def delivered(
         self, delivery: int, connection: objxfer.Connection, report: objxfer.Report
     ) -> None:
-        line = f"{_now()}{connection.peer} {tops(report)}: {summed_up(report)}"
-        self._deliveries.pop(delivery).finished(report, line)
+        incoming = self._deliveries.pop(delivery)
+        line = f"{_now()}{incoming.caller} {tops(report)}: {summed_up(report)}"
+        incoming.finished(report, line)
 
     def failed(self, delivery: int, connection: objxfer.Connection, error: ObjxferError) -> None:
         incoming = self._deliveries.pop(delivery)
@@ -109,16 +116,24 @@ class _Watcher(objxfer.Watcher):
 class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""
 
-    def __init__(self, terminal: Terminal, connection: objxfer.Connection, number: int) -> None:
+    def __init__(
+        self, terminal: Terminal, connection: objxfer.Connection, number: int, name: str | None
+    ) -> None:
         super().__init__(terminal, sending=False, number=number, bars=False)
         self.connection = connection
+        self._name = name
+
+    @property
+    def caller(self) -> str:
+        """Who delivers: the name of a peer, and the address."""
+        return visitors.caller(self.connection.peer, self._name)
 
     @property
     def introduction(self) -> str:
-        return f"{_now()}{self.connection.peer} "
+        return f"{_now()}{self.caller} "
 
     def begin(self, tally: objxfer.Tally) -> None:
-        self.connected(self.connection)
+        self.connected(self.connection, self._name)
         super().begin(tally)
 
     def entry(self, entry: objxfer.EntryReport) -> None:

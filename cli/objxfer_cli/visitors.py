@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import objxfer
+from objxfer.blocking import presence
 from objxfer.errors import ObjxferError, WrongKey
+from objxfer.security.peers import Peers
 from objxfer_cli import failures
 from objxfer_cli.terminal import Terminal
 
@@ -14,9 +19,37 @@ def refusal(error: ObjxferError, peer: str) -> str:
     return str(error).removeprefix(f"{peer}: ").removeprefix(f"{peer} ")
 
 
-def place(url: str, key_id: str | None) -> str:
+def place(url: str, key_id: str | None, peers: Peers | None) -> str:
     """Return where it is listened, and for whom."""
-    return f"listening on {url}, " + (f"key {key_id}" if key_id else "without a key")
+    welcome = [f"key {key_id}"] if key_id else []
+    if peers is not None:
+        count = len(peers.survey()[0])
+        welcome.append("1 peer" if count == 1 else f"{count:,} peers")
+    return f"listening on {url}, " + (" and ".join(welcome) or "without a key")
+
+
+def name_of(connection: objxfer.Connection, peers: Peers | None) -> str | None:
+    """Return the name of the peer that has come, if it is one."""
+    return None if peers is None else peers.name_of(connection.key_id)
+
+
+def caller(address: str, name: str | None) -> str:
+    """Return who has come: the address, and the name of a peer."""
+    return f"{name} ({address})" if name else address
+
+
+def findable(
+    terminal: Terminal, listen: str, url: str, peers: Peers | None
+) -> AbstractContextManager[None]:
+    """Let peers find a listener by name until the ``with`` block ends."""
+    if peers is None:
+        return nullcontext()
+    return presence.findable(
+        listen,
+        url,
+        peers.own_id(),
+        lambda reason: terminal.warning(f"peers do not find this one by its name: {reason}"),
+    )
 
 
 def say_idle(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:

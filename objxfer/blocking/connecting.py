@@ -19,6 +19,7 @@ from objxfer.transports.urls import Url
 
 if TYPE_CHECKING:
     from objxfer.blocking.places import Place
+    from objxfer.blocking.reaching import Named
 
 
 def connect(
@@ -40,10 +41,12 @@ def connect(
 
     Args:
         url: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``; the scheme alone decides about
-            encryption. Files are pushed into FOLDER unless told otherwise.
+            encryption. Files are pushed into FOLDER unless told otherwise. Or ``NAME[:FOLDER]``,
+            a peer of ``objxfer.peers()``: it is looked for on the network, then where it was last,
+            and talks TLS.
         key: what both sides hold; a path is that of a key file. A ``Pair`` reaches that peer and
             no other. With a ``Code``, over TLS only, this is the one try at it. None reads no file
-            and no environment, and needs ``insecure``.
+            and no environment, and needs ``insecure``; a NAME has its own key, and takes no other.
         peer_id: 16 bytes that this side goes by where a code makes a pair of it and its peer; None
             is other ones in each process. A ``Pair`` says them itself.
         serializer: what ``send`` uses unless told otherwise.
@@ -59,14 +62,27 @@ def connect(
 
     Raises:
         CannotConnect: nobody answers there.
-        AuthenticationError: who answers does not hold the key; its subclass ``WrongCode`` says
-            that the code is wrong, or was tried before, and is of no more use.
+        AuthenticationError: who answers does not hold the key, or is not the peer of that name;
+            its subclass ``WrongCode`` says that the code is wrong, or was tried before, and is
+            of no more use.
         ProtocolMismatch: who answers speaks something else.
         Timeout: the time is up.
-        ObjxferError: the URL is none, or there is no key.
+        ObjxferError: the URL is none, there is no key, or no peer of that name.
+        KeyFileError: the file of the key or of the peer cannot be used.
         ValueError: the arguments contradict each other.
     """
-    target = Url.target(url)
+    target: Url | Named
+    if "://" in url:
+        target = Url.target(url)
+    else:
+        from objxfer.blocking.reaching import Named
+
+        target = Named.read(url)
+        if key is not None or insecure:
+            raise ValueError(
+                f"{target.peer.name!r} has a key of its own: key= and insecure= are out"
+            )
+        key = target.peer.pair
     terms = Terms.check(
         url,
         role=Role.CLIENT,
@@ -83,6 +99,8 @@ def connect(
         limits=limits or Limits(),
         insecure=insecure,
     )
+    if not isinstance(target, Url):
+        return target.reach(terms, timeout)
     deadline = time.monotonic() + timeout
     sock = dial(target, deadline)
     try:

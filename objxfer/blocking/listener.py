@@ -319,7 +319,8 @@ def listen(
             interfaces and port 6259; port 0 takes any.
         on_refused: told of each that was not let in.
         key: as for ``connect``, like all others. Any key of a ``Keyring`` lets in, and of a list
-            of keys and pairs. An ``Invitation`` lets one guest in, with its code, over TLS only.
+            of keys and pairs; ``objxfer.peers()`` let in each that is there when it comes. An
+            ``Invitation`` lets one guest in, with its code, over TLS only.
         peer_id: as for ``connect``.
         serializer: what ``send`` uses unless told otherwise.
         accepts: the serialisers that received objects may come from.

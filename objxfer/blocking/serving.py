@@ -221,7 +221,8 @@ def serve(
     Args:
         folder: where deliveries land; must exist.
         url: where to listen, as for ``listen``.
-        key: what senders must hold: any of these keys, or their half of any of these pairs.
+        key: what senders must hold: any of these keys, or their half of any of these pairs, or of
+            one with any of ``objxfer.peers()``.
         if_exists: what happens where a different file lies under a name.
         keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what is accepted at the most.

@@ -38,7 +38,7 @@ def push(
 
     Args:
         paths: what to send.
-        to: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``.
+        to: ``tls://HOST[:PORT][/FOLDER]`` or ``tcp://…``, or a peer and folder: ``NAME[:FOLDER]``.
         key: as for ``connect``.
         name: what a stream is called at the receiver.
         if_exists: a milder rule than the receiver's.
@@ -88,7 +88,7 @@ def send(
 
     Args:
         obj: what to send.
-        to: ``tls://HOST[:PORT]`` or ``tcp://…``.
+        to: ``tls://HOST[:PORT]`` or ``tcp://…``, or the NAME of a peer.
         key: as for ``connect``.
         serializer: by name.
         progress: shows it on its way.

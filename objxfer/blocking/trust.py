@@ -13,11 +13,13 @@ from objxfer.protocol.hello import KEY_ID_SIZE, Hello, Mode, Role
 from objxfer.security.keyfiles import SECRET_SIZE, StrPath
 from objxfer.security.keys import Key, Keyring
 from objxfer.security.pairing import Code, Invitation, Pair, Pake
+from objxfer.security.peers import Peers
 
-Lasting = Key | Keyring | StrPath | Pair
+Lasting = Key | Keyring | StrPath | Pair | Peers
 """What is kept for more than one connection."""
 Trusted = Lasting | Code | Invitation | Sequence[Lasting]
-"""What ``key=`` may be: a list, and an ``Invitation``, to listen; a ``Code``, to connect."""
+"""What ``key=`` may be: to listen, also a list, ``Peers`` or an ``Invitation``; to connect, a
+``Code``."""
 
 _NEEDS_TLS: Final = "a code is of use over tls:// only: without it, others could listen in"
 
@@ -28,8 +30,11 @@ class Trust:
 
     keyring: Keyring | None = None
     pairs: tuple[Pair, ...] = ()
+    peers: Peers | None = None
     code: Code | None = None
     invitation: Invitation | None = None
+    own: bytes | None = None
+    """The peer id that the pairs are bound to, if there are any."""
 
     @classmethod
     def check(cls, key: Trusted | None, role: Role, *, encrypted: bool) -> Trust:
@@ -39,7 +44,7 @@ class Trust:
             TypeError: it is nothing that this side can use.
             ValueError: it is a list of nothing, or of pairs that this side cannot be part of
                 under one peer id.
-            KeyFileError: a key file cannot be used.
+            KeyFileError: a key file, or the store of peers, cannot be used.
             ObjxferError: it is a code, and there is no TLS (exit code ``USAGE``).
         """
         match key:
@@ -55,18 +60,21 @@ class Trust:
                 if role is Role.CLIENT:
                     raise TypeError("a list of keys is for listening: connecting takes one")
                 return cls._of(key)
+            case Peers() if role is Role.CLIENT:
+                raise TypeError("peers are for listening: to connect to one, name it")
             case _:
                 return cls._of([key])  # type: ignore[list-item]  # the other sequence is a str
 
     @classmethod
     def _of(cls, sources: Sequence[Lasting]) -> Trust:
         pairs = tuple(source for source in sources if isinstance(source, Pair))
-        if len({pair.own for pair in pairs}) > 1:
+        peers = next((source for source in sources if isinstance(source, Peers)), None)
+        own = {pair.own for pair in pairs} | ({peers.own_id()} if peers is not None else set())
+        if len(own) > 1:
             raise ValueError("pairs that are used together are all of the same own peer id")
-        keys = [source for source in sources if not isinstance(source, Pair)]
-        if pairs and not keys:
-            return cls(pairs=pairs)
-        return cls(Keyring(*keys), pairs)
+        keys = [source for source in sources if not isinstance(source, Pair | Peers)]
+        keyring = Keyring(*keys) if keys or not own else None
+        return cls(keyring, pairs, peers, own=next(iter(own), None))
 
     @property
     def modes(self) -> list[Mode]:
@@ -74,7 +82,7 @@ class Trust:
         modes = {
             Mode.CODE: self.code or self.invitation,
             Mode.KEY: self.keyring,
-            Mode.PAIR: self.pairs,
+            Mode.PAIR: self.pairs or self.peers is not None,
         }
         return [mode for mode, secrets in modes.items() if secrets] or [Mode.NONE]
 
@@ -83,7 +91,8 @@ class Trust:
         """The id of the key this side names, or None."""
         if self.keyring:
             return self.keyring.first.id
-        return self.pairs[0].key.id if len(self.pairs) == 1 else None
+        alone = len(self.pairs) == 1 and self.peers is None
+        return self.pairs[0].key.id if alone else None
 
     @property
     def named(self) -> bytes:
@@ -94,11 +103,6 @@ class Trust:
         if self.modes == [Mode.NONE]:
             return b""
         return bytes.fromhex(self.key_id) if self.key_id else bytes(KEY_ID_SIZE)
-
-    @property
-    def own(self) -> bytes | None:
-        """The peer id that the pairs are bound to, or None."""
-        return self.pairs[0].own if self.pairs else None
 
     def secret(self) -> Secret:
         """Return what to connect with, for one handshake."""
@@ -123,8 +127,10 @@ class Trust:
 
     def _pair_key(self, client: Hello) -> Key | None:
         asked = client.peer_id, client.key_id.hex()
-        found = (pair.key for pair in self.pairs if (pair.peer, pair.key.id) == asked)
-        return next(found, None)
+        found = next((pair for pair in self.pairs if (pair.peer, pair.key.id) == asked), None)
+        if found is None and self.peers is not None:
+            found = self.peers.pair_with(*asked)
+        return found.key if found else None
 
     def _run(self, client: Hello) -> Secret:
         assert self.invitation is not None

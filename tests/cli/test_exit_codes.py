@@ -102,8 +102,8 @@ class Held:
         ((), "missing command", 'see "objxfer --help"'),
         (
             ("send", "x", "--to", "nas:6259"),
-            "'nas:6259' is no target: it has no scheme",
-            "write tls://nas:6259",
+            "'nas:6259' is no target: it has no scheme, and there is no peer 'nas'",
+            'write tls://nas:6259 for a host; "objxfer peers" shows the peers',
         ),
         (
             ("send", "-", "x", "--to", "tls://nas"),

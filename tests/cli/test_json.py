@@ -168,7 +168,7 @@ def test_an_error_is_a_line(commands: Commands) -> None:
     check(ended.lines)
     (line,) = ended.lines
     assert line["exit_code"] == ended.code == 2
-    assert line["message"] == "'nas:1' is no target: it has no scheme"
+    assert line["message"] == "'nas:1' is no target: it has no scheme, and there is no peer 'nas'"
     assert ended.err.startswith("objxfer: error: ")
 
 

@@ -71,6 +71,8 @@ OPTIONS = {
         "-v",
     },
     "digest": {"-c", "--json", "-q", "-v"},
+    "pair": {"--as", "--listen", "--from", "--json", "-q", "-v"},
+    "peers": {"--json", "-q", "-v"},
     "keygen": set(),
     "demo": set(),
 }
