@@ -26,7 +26,12 @@ _COME_BACK: Final = 30.0
 
 @click.command()
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
-@click.option("--to", "target", metavar="TARGET", help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]")
+@click.option(
+    "--to",
+    "target",
+    metavar="TARGET",
+    help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]",
+)
 @click.option("--code", metavar="CODE", help="The code that the receiver shows; - asks for it.")
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @options.listen
