@@ -120,6 +120,7 @@ def vanish(listening: socket.socket) -> None:
             return
 
 
+@pytest.mark.long
 def test_who_vanishes_keeps_nobody_from_the_next() -> None:
     failed: set[str] = set()
     host = waiting()
@@ -140,6 +141,7 @@ def test_who_vanishes_keeps_nobody_from_the_next() -> None:
         guest(came).abandon()
 
 
+@pytest.mark.long
 def test_who_has_nothing_to_do_with_codes_is_given_no_proof() -> None:
     failed: list[ObjxferError] = []
     with objxfer.listen("tls://127.0.0.1:0", key=objxfer.Key.generate()) as keyed:

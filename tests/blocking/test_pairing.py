@@ -130,6 +130,7 @@ def test_nothing_is_kept_where_the_other_side_says_that_it_keeps_nothing(
     assert list(anna) == []
 
 
+@pytest.mark.long
 def test_nothing_is_kept_where_the_other_side_keeps_nothing(anna: Peers, ben: Peers) -> None:
     with met(anna, ben) as (there, here):
         here.send({"name": "ben"}, serializer="json")
@@ -139,6 +140,7 @@ def test_nothing_is_kept_where_the_other_side_keeps_nothing(anna: Peers, ben: Pe
     assert list(anna) == []
 
 
+@pytest.mark.long
 def test_where_it_cannot_be_kept_neither_keeps_it(anna: Peers, ben: Peers) -> None:
     with met(anna, ben) as (there, here):
         (ben.folder / ".objxfer-lock").unlink()

@@ -116,6 +116,7 @@ def test_it_is_found_where_it_was_without_being_announced(two: Two) -> None:
     assert two.anna.load("nas").addresses == (listener.url, NOWHERE)
 
 
+@pytest.mark.long
 def test_one_that_answers_in_its_place_is_refused_loudly(two: Two) -> None:
     rogue = two.rogue()
     two.announce(rogue)
@@ -151,6 +152,7 @@ def test_one_that_says_nothing_does_not_keep_it_from_being_found(two: Two) -> No
         assert two.reach().url == listener.url
 
 
+@pytest.mark.long
 def test_who_removed_us_does_not_let_us_in(two: Two) -> None:
     listener = two.listen()
     two.know(listener.url)
@@ -160,6 +162,7 @@ def test_who_removed_us_does_not_let_us_in(two: Two) -> None:
         two.reach()
 
 
+@pytest.mark.long
 def test_who_is_paired_later_is_let_in_by_who_listens_already(two: Two) -> None:
     anna = two.nas.load("anna")
     two.nas.remove("anna")
@@ -171,6 +174,7 @@ def test_who_is_paired_later_is_let_in_by_who_listens_already(two: Two) -> None:
     assert two.reach().key_id == anna.pair.key.id
 
 
+@pytest.mark.long
 def test_a_delivery_that_is_cut_goes_on_where_the_peer_is_now(two: Two, tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     (tmp_path / "a.bin").write_bytes(bytes(3_000_000))

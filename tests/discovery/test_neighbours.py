@@ -114,12 +114,14 @@ def test_one_that_goes_away_is_not_found(cable: Cable) -> None:
     assert searching.finish() == ["end"]
 
 
+@pytest.mark.long
 def test_one_that_is_gone_without_a_word_is_not_found(cable: Cable) -> None:
     announce(cable.there, "4", 6259).kill()
     searching = search(cable.here, "4", "1")
     assert searching.finish() == ["end"]
 
 
+@pytest.mark.long
 def test_a_network_that_comes_later(cable: Cable) -> None:
     cable.there.run("ip", "link", "set", WIRE, "down")
     cable.there.run("ip", "address", "flush", "dev", WIRE)
