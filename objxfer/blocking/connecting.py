@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -103,16 +104,37 @@ def connect(
         return target.reach(terms, timeout)
     deadline = time.monotonic() + timeout
     sock = dial(target, deadline)
-    try:
-        greeter = Greeter(sock, terms, Role.CLIENT, encrypted=target.encrypted, name=target.address)
-    except OSError as error:  # it was reset, and is closed
-        raise CannotConnect(f"{target.address} broke the connection off at once") from error
+    greeter = begin(sock, terms, target.address, encrypted=target.encrypted)
     try:
         finish(greeter, deadline, timeout)
         return Connection(greeter, url=target.address, folder=target.folder)
     except BaseException:
         greeter.close()
         raise
+
+
+def begin(
+    sock: socket.socket, terms: Terms, name: str, *, encrypted: bool = True, found: bool = False
+) -> Greeter:
+    """Begin a handshake on a socket that was connected, and is the greeter's from now on.
+
+    Args:
+        sock: closed where this fails.
+        terms: what this side wants.
+        name: what the peer is called in errors.
+        encrypted: TLS goes over it.
+        found: the peer is one of several that were found, and is called by its own URL.
+
+    Raises:
+        CannotConnect: the connection was reset.
+    """
+    try:
+        if found:
+            name = Url("tls", *sock.getpeername()[:2]).address
+        return Greeter(sock, terms, Role.CLIENT, encrypted=encrypted, name=name)
+    except OSError as error:
+        sock.close()
+        raise CannotConnect(f"{name} broke the connection off at once") from error
 
 
 def finish(greeter: Greeter, deadline: float, timeout: float) -> None:

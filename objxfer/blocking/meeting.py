@@ -15,18 +15,16 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from objxfer.blocking.connecting import finish
+from objxfer.blocking.connecting import begin, finish
 from objxfer.blocking.connection import Connection
-from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.listener import OnRefused, listen
+from objxfer.blocking.presence import listened_on
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.errors import CannotConnect, ObjxferError
 from objxfer.files.entries import KEEP, IfExists
-from objxfer.interfaces import interfaces as all_interfaces
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
 from objxfer.security.pairing import Code, Invitation, OnBurnt
-from objxfer.transports.addresses import resolve
 from objxfer.transports.dialling import dial_each
 from objxfer.transports.urls import Url
 
@@ -171,12 +169,10 @@ class Host:
         while code is not None:
             with ExitStack() as announced:
                 try:
+                    names = self._interfaces or listened_on(self._host)
                     announced.enter_context(
                         announce(
-                            str(code.room),
-                            port,
-                            interfaces=self._where(),
-                            on_failed=self._on_unannounced,
+                            str(code.room), port, interfaces=names, on_failed=self._on_unannounced
                         )
                     )
                 except (ObjxferError, OSError) as error:
@@ -185,17 +181,6 @@ class Host:
                     else:
                         self._on_unannounced(error)
                 code = self._codes.get()
-
-    def _where(self) -> Sequence[str] | None:
-        """Return the interfaces to announce on: those that are listened on."""
-        if self._interfaces is not None or not self._host:
-            return self._interfaces
-        listening = {address[0].partition("%")[0] for _, address in resolve(self._host, 0)}
-        return [
-            each.name
-            for each in all_interfaces()
-            if listening & {str(address.ip) for address in each.addresses}
-        ]
 
 
 def meet(
@@ -281,12 +266,11 @@ def _try(service: Service, terms: Terms, on_failed: OnRefused | None) -> Connect
         if sock is None:
             return None
         try:
-            where = Url("tls", sock.getpeername()[0], service.port).address
-            greeter = Greeter(sock, terms, Role.CLIENT, encrypted=True, name=where)
-        except OSError:  # it was reset
-            sock.close()
-            tell(where, CannotConnect(f"{where} broke the connection off at once"))
+            greeter = begin(sock, terms, where, found=True)
+        except CannotConnect as error:
+            tell(where, error)
             continue
+        where = greeter.name
         try:
             finish(greeter, time.monotonic() + _STRANGER, _STRANGER)
             return Connection(greeter, url=where)

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from objxfer.blocking.connecting import finish
+from objxfer.blocking.connecting import begin, finish
 from objxfer.blocking.connection import Connection
-from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.terms import Terms
 from objxfer.errors import (
     AuthenticationError,
@@ -25,7 +24,6 @@ from objxfer.errors import (
     ProtocolMismatch,
     WrongKey,
 )
-from objxfer.protocol.hello import Role
 from objxfer.security.peerfiles import Peer
 from objxfer.security.peers import Peers
 from objxfer.transports.dialling import dial_each
@@ -198,14 +196,11 @@ class Named:
             if sock is None:
                 return None
             try:
-                host, port = sock.getpeername()[:2]
-                where = Url("tls", host, port).address
-                greeter = Greeter(sock, terms, Role.CLIENT, encrypted=True, name=where)
-            except OSError:  # it was reset
-                sock.close()
-                reset = CannotConnect(f"{hint.said} broke the connection off at once")
-                failures.append(Failure(hint.said, hint.announced, reset))
+                greeter = begin(sock, terms, hint.said, found=True)
+            except CannotConnect as error:
+                failures.append(Failure(hint.said, hint.announced, error))
                 continue
+            where = greeter.name
             try:
                 until = min(deadline, time.monotonic() + _STRANGER)
                 finish(greeter, until, _STRANGER)

@@ -400,7 +400,9 @@ def test_two_machines_find_each_other(commands: Commands) -> None:
         ).finish()
         sent = sending.running.finish()
         assert (sent.code, received.code) == (0, 0), (sent, received)
-        receiving = told(commands.start("receive", "--into", "inbox", "--yes", inside=there))
+        # Which says the same as no host, for IPv4.
+        everywhere = ("--listen", "tls://0.0.0.0", "--into", "inbox", "--yes")
+        receiving = told(commands.start("receive", *everywhere, inside=there))
         sent = commands.start("send", "report.pdf", "--code", receiving.code, inside=here).finish()
         received = receiving.running.finish()
         assert (sent.code, received.code) == (0, 0), (sent, received)
