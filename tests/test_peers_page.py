@@ -48,8 +48,7 @@ class Scene:
         came = self.ben.run("pair", code, "nas", "--as", "ben")
         ended = waiting.finish()
         said = (
-            f"code: {code}\non the other machine:  objxfer pair {code}\n"
-            f"if it finds nobody:    objxfer pair {code} --from {other}\n"
+            f"code: {code}\nthere: objxfer pair {code}\nif that finds nobody, add: --from {other}\n"
         )
         return [came, ended._replace(err=said + ended.err)]
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import platform
 import shlex
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 import click
 
 import objxfer
-from objxfer.blocking.meeting import Host, meet
 from objxfer.blocking.pairing import ACCEPTS, NAMELESS, become_peers
-from objxfer.errors import CannotConnect, ObjxferError
+from objxfer.errors import ObjxferError
 from objxfer.security.keyfiles import is_code
 from objxfer.security.peerfiles import check_name, fitting
 from objxfer.security.peers import Peers, name_taken
-from objxfer_cli import options, visitors
+from objxfer_cli import codes, options
 from objxfer_cli.peers import facts
 from objxfer_cli.terminal import Terminal
 
-_STANDARD_INPUT = "-"
-_ANY_PORT = "tls://:0"
-_UNFOUND_SECONDS = 5.0
-"""After which somebody who waits is told what else there is."""
+_STANDARD_INPUT: Final = "-"
 
 
 @click.command()
@@ -64,10 +57,15 @@ def pair(
     own = fitting(platform.node().partition(".")[0], NAMELESS)
     if own_name is not None:
         own = check_name(own_name)
-    if text is None:
-        _wait(terminal, store, listen, own, name)
-    else:
-        _come(terminal, store, objxfer.Code.parse(_read(text)), url, own, name)
+    terms = {"peer_id": store.own_id(), "accepts": ACCEPTS}
+    if text is not None:
+        met = codes.meet(terminal, codes.read(terminal, text), url, "--from", **terms)
+        _keep(terminal, store, met, own, name)
+        return
+    where = listen or options.LISTEN
+    invited = codes.Invited(terminal, where, "objxfer pair", "--from", qr=False, **terms)
+    with invited.host as host:
+        _keep(terminal, store, host.accept(), own, name)
 
 
 def _told_apart(arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
@@ -83,80 +81,6 @@ def _told_apart(arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
             return None, name
         case _:
             raise click.UsageError("the first of two is a code, as in 4-walnut-copper-tiger")
-
-
-def _read(text: str) -> str:
-    if text != _STANDARD_INPUT:
-        return text
-    if sys.stdin is None:
-        raise click.UsageError("-: there is no standard input")
-    if sys.stdin.isatty():
-        answer: str = click.prompt("code", err=True)
-        return answer
-    return sys.stdin.readline().strip()
-
-
-def _wait(terminal: Terminal, store: Peers, url: str | None, own: str, name: str | None) -> None:
-    """Show a code, and pair with the one who comes with it."""
-
-    def burnt(code: objxfer.Code | None) -> None:
-        if code is not None:
-            terminal.warning("somebody tried a wrong code, and it is of no more use")
-            show(code)
-
-    def unannounced(error: Exception) -> None:
-        terminal.warning(f"the other side has to name the address with --from: {error}")
-
-    def show(code: objxfer.Code) -> None:
-        spoken, where = code.spoken(), host.urls[0]
-        # Where results are JSON or nothing at all, it is needed all the same.
-        terminal.visitor(f"code: {spoken}")
-        terminal.notice(f"on the other machine:  objxfer pair {spoken}")
-        terminal.notice(f"if it finds nobody:    objxfer pair {spoken} --from {where}")
-
-    def listening(at: str) -> Host:
-        return Host(
-            at,
-            on_burnt=burnt,
-            on_refused=lambda peer, error: visitors.say_refused(terminal, peer, error),
-            on_unannounced=unannounced,
-            peer_id=store.own_id(),
-            accepts=ACCEPTS,
-        )
-
-    try:
-        host = listening(url or options.LISTEN)
-    except CannotConnect:
-        if url is not None:
-            raise
-        host = listening(_ANY_PORT)  # an inbox has the usual one, most likely
-    with host:
-        terminal.record("listening", url=host.urls[0])
-        code = host.code
-        assert code is not None
-        show(code)
-        _keep(terminal, store, host.accept(), own, name)
-
-
-def _come(
-    terminal: Terminal,
-    store: Peers,
-    code: objxfer.Code,
-    url: str | None,
-    own: str,
-    name: str | None,
-) -> None:
-    """Find who waits with the code, and pair."""
-    if url is not None:
-        connection = objxfer.connect(url, key=code, peer_id=store.own_id(), accepts=ACCEPTS)
-    else:
-
-        def strange(where: str, error: ObjxferError) -> None:
-            terminal.visitor(f"{where} is not the one: {visitors.refusal(error, where)}")
-
-        with _told_if_unfound(terminal, code):
-            connection = meet(code, on_failed=strange, peer_id=store.own_id(), accepts=ACCEPTS)
-    _keep(terminal, store, connection, own, name)
 
 
 def _keep(
@@ -180,22 +104,3 @@ def _keep(
         terminal.hint(
             f'objxfer send PATH --to {shlex.quote(peer.name)}, while "objxfer receive" runs there'
         )
-
-
-@contextmanager
-def _told_if_unfound(terminal: Terminal, code: objxfer.Code) -> Iterator[None]:
-    """Say what else there is, if nobody is found for a while."""
-    timer = threading.Timer(
-        _UNFOUND_SECONDS,
-        terminal.remark,
-        [
-            f"nobody found yet who waits in room {code.room}; where the network does not say it:"
-            " --from tls://HOST[:PORT], as the other screen shows"
-        ],
-    )
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -129,7 +129,10 @@ def test_two_become_peers(anna: Machine, ben: Machine) -> None:
 def test_a_name_that_is_taken_gets_a_number(anna: Machine, ben: Machine) -> None:
     before = know(anna, "ben")
     waiting = anna.start("pair", "--listen", "tls://127.0.0.1:0", "--json")
-    code, url = waiting.err_line().removeprefix("code: "), json.loads(waiting.out_line())["url"]
+    shown = json.loads(waiting.out_line())
+    (url,) = shown["urls"]
+    assert list(shown) == ["type", "code", "urls"]
+    code = shown["code"]
     (line,) = ben.run("pair", code, "--from", url, "--as", "ben", "--json").lines
     assert line["action"] == "paired"
     (kept,) = waiting.finish().lines
@@ -177,15 +180,13 @@ def test_what_cannot_be_meant(anna: Machine, arguments: tuple[str, ...], said: s
 
 def test_the_key_is_shown_nowhere(anna: Machine, ben: Machine) -> None:
     waiting = anna.start("pair", "--listen", "tls://127.0.0.1:0", "--json", "-vv")
-    url = json.loads(waiting.out_line())["url"]
-    while not (line := waiting.err_line()).startswith("code: "):
-        assert line
-    code = line.removeprefix("code: ")
+    shown = json.loads(waiting.out_line())
+    code, (url,) = shown["code"], shown["urls"]
     came = ben.run("pair", "-", "nas", "--from", url, "-vv", stdin=code.encode())
-    shown = [came, waiting.finish(), ben.run("peers", "-vv"), ben.run("peers", "--json")]
+    ran = [came, waiting.finish(), ben.run("peers", "-vv"), ben.run("peers", "--json")]
     secret = ben.peers.load("nas").pair.key.secret()
     (written,) = re.findall(r"objxfer-key-1:(\S+?)\"", (ben.peers.folder / "nas").read_text())
-    for out in (text for each in shown for text in (each.out, each.err)):
+    for out in (text for each in ran for text in (each.out, each.err)):
         for one in (secret.hex(), written, repr(secret), code.partition("-")[2]):
             assert one not in out
 

@@ -55,9 +55,7 @@ class Machine:
         """Start ``pair`` without a code; return it, the code, and where it waits."""
         waiting = self.start("pair", *arguments)
         code = waiting.err_line().removeprefix("code: ")
-        assert waiting.err_line() == f"on the other machine:  objxfer pair {code}"
-        other = re.fullmatch(
-            rf"if it finds nobody:    objxfer pair {code} --from (.*)", waiting.err_line()
-        )
+        assert waiting.err_line() == f"there: objxfer pair {code}"
+        other = re.fullmatch(r"if that finds nobody, add: --from (tls://\S+)", waiting.err_line())
         assert other
         return waiting, code, other[1]
