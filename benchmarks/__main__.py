@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import cli, files, machine, memory, objects, resume, start
+from benchmarks import cli, contact, files, machine, memory, objects, resume, start
 from benchmarks.report import Report
 from benchmarks.run import Missing, Run, at_most
 from benchmarks.tables import Finding
@@ -24,6 +24,7 @@ _PARTS: Final[dict[str, Callable[[Run], Iterable[Finding]]]] = {
     "objects": objects.measure,
     "memory": memory.measure,
     "start": start.measure,
+    "contact": contact.measure,
 }
 _IN_MEMORY: Final = Path("/dev/shm")
 _PART_SECONDS: Final = 1200
