@@ -151,8 +151,10 @@ class _Race:
                 if self._waiting() and (now >= start_at or not under_way):
                     if (winner := self._start(selector)) is not None:
                         return winner
-                    failed = len(selector.get_map()) == under_way
-                    start_at = 0.0 if failed else now + self._delay(now)
+                    if len(selector.get_map()) == under_way:  # it failed at once
+                        start_at = 0.0
+                        continue
+                    start_at = now + self._delay(now)
                 elif not under_way and not self._looked_up:
                     return None
                 for key, _ in selector.select(self._pause(now, start_at)):

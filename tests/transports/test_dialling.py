@@ -243,6 +243,13 @@ def test_the_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "2001:db8::3"]
 
 
+@pytest.mark.timeout(20)
+def test_what_fails_at_once_is_not_waited_for() -> None:
+    an_hour = time.monotonic() + 3600
+    with pytest.raises(CannotConnect, match=r"cannot connect to tcp://255\.255\.255\.255:6259: "):
+        dial(Url("tcp", "255.255.255.255"), an_hour)
+
+
 def test_a_name_that_hangs_does_not_hold_an_address(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
