@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from support.commands import Finished
-from support.machines import ANNOUNCE, MOVED_IPV4, Machine
+from support.machines import ANNOUNCE, MOVED_IPV4, Machine, acquaint
 from support.neighbours import THERE_IPV4, WIRE, Cable, needs_cable
 from test_docs import PROJECT, typical
 
@@ -35,7 +35,7 @@ def alike(line: str) -> str:
 
 
 class Scene:
-    """Two on a cable, which are paired at first or not."""
+    """Two on a cable."""
 
     def __init__(self, folder: Path, cable: Cable, exit_stack: ExitStack) -> None:
         self.cable = cable
@@ -43,25 +43,23 @@ class Scene:
         self.nas = Machine(folder / "nas", exit_stack, cable.there)
         self.ben.commands.file("letter.txt", b"Dear Anna,\n\n")
 
-    def pair(self) -> list[Finished]:
-        waiting, code, other = self.nas.wait_with_code("--as", "nas")
-        came = self.ben.run("pair", code, "nas", "--as", "ben")
-        ended = waiting.finish()
-        said = (
-            f"code: {code}\nthere: objxfer pair {code}\nif that finds nobody, add: --from {other}\n"
-        )
-        return [came, ended._replace(err=said + ended.err)]
+    def know(self) -> None:
+        acquaint(self.ben, "ben", self.nas, "nas")
 
     def send(self, to: str = "nas") -> Finished:
         return self.ben.run("send", "letter.txt", "--to", to)
 
 
 def pair(scene: Scene) -> list[Finished]:
-    return scene.pair()
+    waiting, code, other = scene.nas.wait_with_code("--as", "nas")
+    came = scene.ben.run("pair", code, "nas", "--as", "ben")
+    ended = waiting.finish()
+    said = f"code: {code}\nthere: objxfer pair {code}\nif that finds nobody, add: --from {other}\n"
+    return [came, ended._replace(err=said + ended.err)]
 
 
 def send(scene: Scene) -> list[Finished]:
-    scene.pair()
+    scene.know()
     receiving = scene.nas.start("receive")
     said = [receiving.err_line(), receiving.err_line()]
     sent = scene.send("nas:letters")
@@ -69,7 +67,7 @@ def send(scene: Scene) -> list[Finished]:
 
 
 def moved(scene: Scene) -> list[Finished]:
-    scene.pair()
+    scene.know()
     there = scene.cable.there
     there.run("ip", "address", "del", f"{THERE_IPV4}/24", "dev", WIRE)
     there.run("ip", "address", "add", f"{MOVED_IPV4}/24", "dev", WIRE)
@@ -78,7 +76,7 @@ def moved(scene: Scene) -> list[Finished]:
 
 
 def another(scene: Scene) -> list[Finished]:
-    scene.pair()
+    scene.know()
     scene.nas.commands.key.save(scene.nas.commands.key_file)
     peer_id = scene.nas.peers.own_id().hex()
     scene.nas.peers.remove("ben")
@@ -90,14 +88,14 @@ def another(scene: Scene) -> list[Finished]:
 
 
 def nobody(scene: Scene) -> list[Finished]:
-    scene.pair()
+    scene.know()
     failed = scene.send()
     assert failed.code == 10
     return [failed]
 
 
 def peers(scene: Scene) -> list[Finished]:
-    scene.pair()
+    scene.know()
     run = scene.ben.run
     return [
         run("peers"),

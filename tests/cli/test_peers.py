@@ -16,7 +16,7 @@ from objxfer.errors import ExitCode
 from objxfer.security.keys import Key
 from objxfer.security.pairing import Pair
 from objxfer.security.peerfiles import Peer
-from support.machines import ANNOUNCE, MOVED_IPV4, Machine
+from support.machines import ANNOUNCE, MOVED_IPV4, Machine, acquaint
 from support.neighbours import THERE_IPV4, WIRE, Cable, needs_cable
 
 pytestmark = pytest.mark.timeout(120)
@@ -252,9 +252,7 @@ class TestOnACable:
     @pytest.fixture
     def nas(self, tmp_path: Path, cable: Cable, exit_stack: ExitStack, anna: Machine) -> Machine:
         nas = Machine(tmp_path / "nas", exit_stack, cable.there)
-        waiting, code, _ = nas.wait_with_code("--as", "nas")
-        paired = anna.run("pair", code, "--as", "anna")
-        assert paired.code == waiting.finish().code == 0, paired.err
+        acquaint(anna, "anna", nas, "nas")
         anna.commands.file("a.txt")
         return nas
 

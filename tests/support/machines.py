@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from objxfer.security.keys import Key
+from objxfer.security.pairing import Pair
+from objxfer.security.peerfiles import Peer
 from objxfer.security.peers import Peers
 from support.commands import Commands, Finished, Running
-from support.neighbours import Neighbour
+from support.neighbours import HERE_IPV4, THERE_IPV4, Neighbour
 
 MOVED_IPV4: Final = "10.213.78.77"
 """Where a neighbour may move to."""
@@ -59,3 +63,14 @@ class Machine:
         other = re.fullmatch(r"if that finds nobody, add: --from (tls://\S+)", waiting.err_line())
         assert other
         return waiting, code, other[1]
+
+
+def acquaint(here: Machine, here_is: str, there: Machine, there_is: str) -> None:
+    """Let two on a cable know each other, as ``objxfer pair`` would, by these names."""
+    key, when = Key.generate(), datetime.now(UTC)
+    own, other = here.peers.own_id(), there.peers.own_id()
+    for machine, name, address, pair in (
+        (here, there_is, THERE_IPV4, Pair(key, own, other)),
+        (there, here_is, HERE_IPV4, Pair(key, other, own)),
+    ):
+        machine.peers.add(Peer(name, pair, when, address, (f"tls://{address}:6259",)))
