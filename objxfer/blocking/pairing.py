@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from objxfer.blocking.connection import Connection
-from objxfer.errors import ExitCode, ObjxferError, ProtocolMismatch
+from objxfer.errors import ExitCode, ObjxferError, ProtocolMismatch, RefusedByPeer
 from objxfer.security.peerfiles import Peer, fitting
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import Url
@@ -55,7 +55,10 @@ def become_peers(
             hint=f"a config folder was copied: remove {str(peers.folder)!r} on one of the two",
             exit_code=ExitCode.USAGE,
         )
-    connection.send({"name": own_name}, serializer=_SERIALIZER)
+    try:
+        connection.send({"name": own_name}, serializer=_SERIALIZER)
+    except RefusedByPeer as error:
+        raise _no_pairing() from error
     proposed = _said(connection, "name", str)
     peer = Peer(
         name or fitting(proposed, NAMELESS),

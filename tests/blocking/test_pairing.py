@@ -119,6 +119,18 @@ def test_who_says_something_else_does_not_want_to_pair(
     assert list(anna) == []
 
 
+def test_who_takes_no_objects_does_not_want_to_pair(anna: Peers) -> None:
+    invitation = Invitation()
+    with objxfer.listen("tls://127.0.0.1:0", key=invitation, accepts=()) as listener:
+        here = objxfer.connect(
+            listener.url, key=invitation.code, peer_id=anna.own_id(), accepts=ACCEPTS
+        )
+        with pytest.raises(ProtocolMismatch, match="does not want to pair"):
+            become_peers(here, anna, own_name="anna")
+        here.abandon()
+    assert list(anna) == []
+
+
 def test_nothing_is_kept_where_the_other_side_says_that_it_keeps_nothing(
     anna: Peers, ben: Peers
 ) -> None:
