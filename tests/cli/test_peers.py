@@ -296,6 +296,20 @@ class TestOnACable:
         assert "hint: if 'nas' has removed this machine, or was set up anew" in err
         assert not (nas.inbox / "a.txt").exists()
 
+    def test_another_in_its_place_is_a_warning_where_the_peer_answers_too(
+        self, tmp_path: Path, exit_stack: ExitStack, anna: Machine, nas: Machine, cable: Cable
+    ) -> None:
+        rogue = Machine(tmp_path / "rogue", exit_stack, cable.there)
+        rogue.commands.key.save(rogue.commands.key_file)
+        rogue.listen("serve", "inbox", "--listen", "tls://:7002")
+        announced = cable.there.python(ANNOUNCE, nas.peers.own_id().hex(), "7002")
+        assert announced.line() == "announced"
+        nas.listen("serve", "inbox")
+        code, _, err = anna.run("send", "a.txt", "--to", "nas")
+        assert code == 0, err
+        warning = r"objxfer: warning: tls://.*:7002, announced as 'nas', is another: .*\n"
+        assert re.fullmatch(f"({warning})+", err), err  # one for each address
+
     def test_who_is_removed_is_not_let_in_any_more(self, anna: Machine, nas: Machine) -> None:
         serving = nas.listen("serve", "inbox")
         assert anna.run("send", "a.txt", "--to", "nas").code == 0
