@@ -243,4 +243,7 @@ class Taking:
         """Say what came of it; return the exit code."""
         caller = visitors.caller(self.delivery.peer, self._name)
         line = f"received {summed_up(report)} from {caller}: {tops(report)}"
-        return self.delivery.finished(report, line)
+        code = self.delivery.finished(report, line)
+        if self._question is not None and self._question.answered and code == ExitCode.OK:
+            self.delivery.terminal.hint('"objxfer pair" and next time no code is needed')
+        return code
