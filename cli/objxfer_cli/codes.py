@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 import objxfer
-from objxfer.errors import CannotConnect, ExitCode, ObjxferError
+from objxfer.errors import CannotConnect, ExitCode, ObjxferError, RefusedByPeer
 from objxfer_cli import options, visitors
+from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal, listed
 
 if TYPE_CHECKING:
@@ -79,8 +82,7 @@ class Invited:
         try:
             return Host(url, **terms)
         except CannotConnect as error:
-            taken = isinstance(cause := error.__cause__, OSError) and cause.errno
-            if url != options.LISTEN or taken != errno.EADDRINUSE:
+            if url != options.LISTEN or not _is(error, errno.EADDRINUSE):
                 raise
             return Host(f"{url}:0", **terms)
 
@@ -165,7 +167,38 @@ def again(first: objxfer.Connection, url: str | None = None, **terms: Any) -> ob
     """
     if first.pair is None:
         raise ObjxferError("this side met itself", exit_code=ExitCode.NOT_AUTHENTICATED)
-    return objxfer.connect(url or first.url, key=first.pair, **terms)
+    try:
+        return objxfer.connect(url or first.url, key=first.pair, **terms)
+    except CannotConnect as error:
+        if not _is(error, errno.ECONNREFUSED):
+            raise
+        # The pair ended with that program: whoever is there another time is not the one.
+        raise ObjxferError(
+            f"whoever showed the code is gone: {error}",
+            hint=AGAIN,
+            exit_code=ExitCode.CONNECTION_LOST,
+        ) from error
+
+
+def in_vain(error: ObjxferError, report: objxfer.Report) -> bool:
+    """Tell whether who came by a code cannot come back: they say so, or offered nothing."""
+    return isinstance(error, RefusedByPeer) or not report.tops
+
+
+@contextmanager
+def goodbye(connection: objxfer.Connection) -> Iterator[None]:
+    """Let a peer by a code hear it if a signal ends us: it need not wait for us to come back."""
+    try:
+        yield
+    except Interrupted:
+        with suppress(ObjxferError):
+            connection.close()
+        raise
+
+
+def _is(error: CannotConnect, number: int) -> bool:
+    """Tell whether this is what the system said, or the more telling of all that it did."""
+    return isinstance(cause := error.__cause__, OSError) and cause.errno == number
 
 
 def _drawn(text: str) -> list[str]:

@@ -41,8 +41,8 @@ class Question:
         self._folder = folder
         self._yes = yes
         self._taken: tuple[tuple[bytes, ...], bytes] | None = None
-        self.open = False
-        """Whether it is being asked."""
+        self.answered = False
+        """Whether somebody was there, and said yes."""
 
     def __call__(self, offer: Offer, withdrawn: Callable[[], bool]) -> None:
         """See ``Connection.recv``.
@@ -54,10 +54,9 @@ class Question:
         if self._taken != asked:  # the same comes again where a connection was lost
             self._tell(offer)
             if not self._yes:
-                self.open = True
                 if not self._ask(withdrawn):
                     return
-                self.open = False
+                self.answered = True
             self._taken = asked
         self._delivery.go_on()
 

@@ -13,12 +13,11 @@ import click
 import objxfer
 from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
-from objxfer.errors import ObjxferError, Timeout
+from objxfer.errors import ExitCode, ObjxferError, Timeout
 from objxfer.security.peers import Peers
 from objxfer_cli import codes, options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
-from objxfer_cli.signals import Interrupted
 from objxfer_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -148,6 +147,7 @@ def _meet(
             report=delivery.report,
             retries=retries,
             on_lost=delivery.lost,
+            in_vain=lambda error: codes.in_vain(error, delivery.report),
         )
     return taking.finished(report)
 
@@ -164,7 +164,7 @@ class Taking:
     Args:
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
-        question: asks whether to take it; None takes it.
+        question: asks whether to take it, of who came by a code; None takes it.
         peers: those who are let in besides who holds the key.
     """
 
@@ -178,12 +178,19 @@ class Taking:
         self.delivery = delivery
         self._timeout = timeout
         self._question = question
+        self._by_code = question is not None
         self._peers = peers
         self._name: str | None = None
 
     def take(self, connection: objxfer.Connection) -> objxfer.Report:
         """Take it over one connection."""
-        try:
+        if self._by_code and connection.takes_files:
+            raise ObjxferError(
+                "the other side takes files, too, and sends none",
+                hint='one of the two runs "objxfer send PATH"',
+                exit_code=ExitCode.REFUSED,
+            )
+        with codes.goodbye(connection) if self._by_code else contextlib.nullcontext():
             report: objxfer.Report = connection.recv(
                 self._timeout,
                 silence=self._timeout,
@@ -192,11 +199,6 @@ class Taking:
                 on_offer=self._question,
                 report=self.delivery.report,
             )
-        except Interrupted:
-            if self._question is not None and self._question.open:
-                with contextlib.suppress(ObjxferError):
-                    connection.close()  # so that the peer hears that it is declined
-            raise
         return report
 
     def wait(self, listener: objxfer.Listener | Host, patience: float | None) -> int:
@@ -222,11 +224,12 @@ class Taking:
                 with connection:
                     report = self.take(connection)
             except ObjxferError as error:
-                if report is None and not delivery.begun and self._question is None:
+                if report is None and not delivery.begun and not self._by_code:
                     visitors.say_idle(delivery.terminal, connection.peer, error)
                     continue
                 if report is None:
-                    if error.exit_code not in LOST or patience == 0:
+                    in_vain = self._by_code and codes.in_vain(error, delivery.report)
+                    if error.exit_code not in LOST or patience == 0 or in_vain:
                         raise
                     lost = error
                     until = None if patience is None else time.monotonic() + patience
@@ -240,4 +243,7 @@ class Taking:
         """Say what came of it; return the exit code."""
         caller = visitors.caller(self.delivery.peer, self._name)
         line = f"received {summed_up(report)} from {caller}: {tops(report)}"
-        return self.delivery.finished(report, line)
+        code = self.delivery.finished(report, line)
+        if self._question is not None and self._question.answered and code == ExitCode.OK:
+            self.delivery.terminal.hint('"objxfer pair" and next time no code is needed')
+        return code

@@ -115,6 +115,10 @@ def send(
             report=delivery.report,
         )
 
+    def push_by_code(connection: objxfer.Connection) -> objxfer.Report:
+        with codes.goodbye(connection):
+            return push(connection)
+
     with ExitStack() as at_end:
         dial: Callable[[], objxfer.Connection]
         on_lost: OnLost = delivery.lost
@@ -137,10 +141,11 @@ def send(
             report = persist(
                 first,
                 lambda: delivery.connected(dial(), peer),
-                push,
+                push_by_code if by_code else push,
                 report=delivery.report,
                 retries=0 if piped else retries,  # what was read of a pipe is gone
                 on_lost=on_lost,
+                in_vain=lambda error: by_code and codes.in_vain(error, delivery.report),
             )
     protection = "TLS" if first.encrypted else "not encrypted"
     line = f"sent {summed_up(report)} ({speed(report)}{protection}, {peer or delivery.peer})"

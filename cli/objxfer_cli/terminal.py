@@ -53,6 +53,8 @@ class Terminal:
         self._interrupted = False
         self._lock = threading.Lock()
         self._silence = contextlib.ExitStack()
+        self._nobody = logging.NullHandler()
+        self._handler: logging.Handler = self._nobody
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -177,14 +179,19 @@ class Terminal:
             self._write(sys.stdout, line)
 
     def log(self, verbosity: int) -> None:
-        """Show what the library logs: 1 for info, 2 and more for debug."""
+        """Show what the library logs: 0 for its warnings, 1 for info, 2 and more for debug."""
         self.verbosity = verbosity
+        handler: logging.Handler = _Warnings(self.warning)
         if verbosity:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-            logger = logging.getLogger("objxfer")
-            logger.addHandler(handler)
-            logger.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
+        logger = logging.getLogger("objxfer")
+        logger.removeHandler(self._handler)
+        logger.addHandler(handler)
+        logger.setLevel(_LEVELS.get(min(verbosity, 2), logging.WARNING))
+        self._handler = handler
+        # What other libraries warn of is nothing that a user could act on.
+        logging.getLogger().addHandler(self._nobody)
 
     def _write(self, stream: TextIO | None, line: str, end: str = "\n") -> None:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
@@ -200,6 +207,17 @@ class Terminal:
             except OSError:
                 if stream is sys.stdout:
                     raise
+
+
+class _Warnings(logging.Handler):
+    """Says what the library warns of as the command says its own warnings."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage().removeprefix("! "))
 
 
 class _Formatter(logging.Formatter):

@@ -15,6 +15,7 @@ from objxfer.errors import CannotConnect, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
+from objxfer.transports.addresses import host_of
 from objxfer.transports.dialling import dial
 from objxfer.transports.urls import Url
 
@@ -130,7 +131,8 @@ def begin(
     """
     try:
         if found:
-            name = Url("tls", *sock.getpeername()[:2]).address
+            at = sock.getpeername()
+            name = Url("tls", host_of(at), at[1]).address
         return Greeter(sock, terms, Role.CLIENT, encrypted=encrypted, name=name)
     except OSError as error:
         sock.close()

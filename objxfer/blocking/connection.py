@@ -57,6 +57,7 @@ class Connection:
         key_id: what the key is called that both sides hold by now; empty if nobody proved any.
         pair: what this side needs to meet the peer again without a code; None where no code was
             used, or where both sides are the same peer.
+        takes_files: whether the peer takes files and folders.
     """
 
     def __init__(self, greeter: Greeter, *, url: str, folder: bytes = b"") -> None:
@@ -70,9 +71,9 @@ class Connection:
         self.key_id = established.key_id.hex()
         self.pair = established.pair
         self._terms = greeter.terms
-        exchange = Exchange(established, greeter.terms.limits, time.monotonic())
-        self._pump = Pump(greeter.transport, exchange)
-        self._exchange = exchange
+        self.takes_files = established.theirs.trees
+        self._exchange = Exchange(established, greeter.terms.limits, time.monotonic())
+        self._pump = Pump(greeter.transport, self._exchange)
         self._inbox = Inbox(self._pump, greeter.terms)
         self._largest = established.theirs.limits
         self._serializers: dict[str, AnySerializer] = {}

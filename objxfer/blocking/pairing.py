@@ -1,7 +1,7 @@
 """Two that met by a code become peers: each keeps the pair, and knows that the other does.
 
 Each says one JSON object, ``{"name": …}``, and when it has kept the pair another one, ``{"kept":
-true}``. A name is a proposal of what the side that says it may be called.
+true}``; false, where it could not. A name is a proposal of what the side that says it may be called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from objxfer.blocking.connection import Connection
-from objxfer.errors import ExitCode, ObjxferError, ProtocolMismatch
+from objxfer.errors import (
+    ConnectionLost,
+    ExitCode,
+    ObjxferError,
+    ProtocolMismatch,
+    RefusedByPeer,
+    Timeout,
+)
 from objxfer.security.peerfiles import Peer, fitting
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import Url
@@ -42,10 +49,12 @@ def become_peers(
         The peer as it is kept.
 
     Raises:
-        ProtocolMismatch: the other side does not want to pair.
-        ObjxferError: both are the same peer, or the other side could not keep it. Nothing is kept
-            here then.
-        ConnectionLost, Timeout: as ``Connection.recv``; nothing is kept here.
+        ProtocolMismatch: the other side does not want to pair. Nothing is kept here, as with all
+            errors but one.
+        RefusedByPeer: the other side could not keep it.
+        ObjxferError: both are the same peer.
+        ConnectionLost, Timeout: as ``Connection.recv``. If this side had kept it by then, it is
+            kept, and the message says so: nobody here knows whether the other side has heard that.
         KeyFileError: it cannot be written here.
     """
     pair = connection.pair
@@ -55,7 +64,10 @@ def become_peers(
             hint=f"a config folder was copied: remove {str(peers.folder)!r} on one of the two",
             exit_code=ExitCode.USAGE,
         )
-    connection.send({"name": own_name}, serializer=_SERIALIZER)
+    try:
+        connection.send({"name": own_name}, serializer=_SERIALIZER)
+    except RefusedByPeer as error:
+        raise _no_pairing() from error
     proposed = _said(connection, "name", str)
     peer = Peer(
         name or fitting(proposed, NAMELESS),
@@ -65,11 +77,26 @@ def become_peers(
         # Where it listens, nobody knows yet; most do it at the usual port.
         (Url("tls", connection.peer).address,),
     )
-    kept = peers.add(peer, numbered=True)
     try:
-        connection.send({"kept": True}, serializer=_SERIALIZER)
+        kept = peers.add(peer, numbered=True)
+    except BaseException:
+        with contextlib.suppress(ObjxferError):
+            connection.send({"kept": False}, serializer=_SERIALIZER)
+        raise
+    try:
+        with contextlib.suppress(ConnectionLost):  # what the other side said by then is there
+            connection.send({"kept": True}, serializer=_SERIALIZER)
         if not _said(connection, "kept", bool):
-            raise _no_pairing()
+            raise RefusedByPeer(
+                "the other side could not keep the pair, and nothing is kept here",
+                hint="its screen says why",
+            )
+    except (ConnectionLost, Timeout) as error:
+        raise type(error)(
+            f"{error}, before {kept.name!r} said that it keeps the pair; this side does",
+            hint=f"if {kept.name!r} does not know this machine: \"objxfer peers remove"
+            f" {kept.name}\", and pair again",
+        ) from error
     except BaseException:
         with contextlib.suppress(ObjxferError):
             peers.remove(kept.name)

@@ -50,6 +50,7 @@ def persist(
     report: Report,
     retries: int | None,
     on_lost: OnLost | None = None,
+    in_vain: Callable[[ObjxferError], bool] = lambda _: False,
 ) -> Report:
     """Deliver over one connection after the other until all is said of the delivery.
 
@@ -62,6 +63,7 @@ def persist(
         report: of all attempts together.
         retries: attempts in a row that come no further than any before; None for no end.
         on_lost: told of each connection that was lost.
+        in_vain: asked why a connection is lost; whether the peer cannot come back.
 
     Raises:
         ConnectionLost, Timeout: it is lost, and the attempts are used up.
@@ -72,7 +74,7 @@ def persist(
         try:
             return _close(connection, push)
         except ObjxferError as error:
-            if error.exit_code not in LOST:
+            if error.exit_code not in LOST or in_vain(error):
                 raise
             lost = error
         if report.furthest > furthest:

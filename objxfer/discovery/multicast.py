@@ -200,7 +200,8 @@ class Multicast:
 
 def _log(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say what went wrong besides the work: a packet that zeroconf stumbles over, most likely."""
-    log.warning("! discovery: %s", context["message"], exc_info=context.get("exception"))
+    # Anybody on the network can send such a packet, as often as they like.
+    log.info("! discovery: %s", context["message"], exc_info=context.get("exception"))
 
 
 def _choose(names: Sequence[str] | None) -> list[Interface]:

@@ -311,6 +311,8 @@ class Exchange:
                 return False, None
             if task.item is None:
                 assert isinstance(message, Opening), "an item begins with its opening"
+                if isinstance(message, Offer) and not self.established.theirs.trees:
+                    raise RefusedByPeer("this receiver takes no files")
                 task.item = session.open(message)
                 if session.live(task.item):
                     self._by_item[task.item] = task

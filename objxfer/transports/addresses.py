@@ -72,6 +72,18 @@ def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
     return [(family, address) for family, _, _, _, address in found]
 
 
+def host_of(address: Any) -> str:
+    """Return the host of a socket address, with the scope that some IPv6 addresses need."""
+    host, _, *rest = address
+    scope = rest[1] if rest else 0
+    if not scope or "%" in host:
+        return str(host)
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:
+        return f"{host}%{scope}"
+
+
 def why(error: OSError) -> str:
     """Return what the system says of an error, to stand in a sentence."""
     return (error.strerror or str(error)).lower()

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from objxfer.errors import CannotConnect
-from objxfer.transports.addresses import Address, hint, resolve, why
+from objxfer.transports.addresses import Address, hint, host_of, resolve, why
 from objxfer.transports.urls import Url
 
 # RFC 8305, section 5: the delay between attempts, and the least that it may be.
@@ -237,7 +237,7 @@ class _Race:
         try:
             sock = socket.socket(address[0], socket.SOCK_STREAM)
         except OSError as error:
-            self._errors.append((_shown(address), error))
+            self._errors.append((host_of(address[1]), error))
             return None
         try:
             sock.settimeout(0)
@@ -247,7 +247,7 @@ class _Race:
             return None
         except OSError as error:
             sock.close()
-            self._errors.append((_shown(address), error))
+            self._errors.append((host_of(address[1]), error))
             return None
         except BaseException:
             sock.close()
@@ -265,7 +265,7 @@ class _Race:
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             sock.close()
-            self._errors.append((_shown(key.data[1]), OSError(number, os.strerror(number))))
+            self._errors.append((host_of(key.data[1][1]), OSError(number, os.strerror(number))))
             return None
         sock.settimeout(None)
         return sock
@@ -279,24 +279,12 @@ class _Race:
             service.put_back(address)
 
     def _time_out(self, selector: selectors.BaseSelector) -> None:
-        late = [_shown(key.data[1]) for key in selector.get_map().values()]
+        late = [host_of(key.data[1][1]) for key in selector.get_map().values()]
         for service in self._services:
-            late += [_shown(service.take()) for _ in range(len(service))]
+            late += [host_of(service.take()[1]) for _ in range(len(service))]
         late += self._looked_up
         self._looked_up.clear()
         self._errors += [(where, _timed_out()) for where in late]
-
-
-def _shown(address: Address) -> str:
-    """Return the host of an address, with its scope if it has any."""
-    host, _, *rest = address[1]
-    scope = rest[1] if rest else 0
-    if not scope or "%" in host:
-        return str(host)
-    try:
-        return f"{host}%{socket.if_indextoname(scope)}"
-    except OSError:
-        return f"{host}%{scope}"
 
 
 def _listed(where: list[str]) -> str:

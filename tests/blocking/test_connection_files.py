@@ -158,6 +158,15 @@ def test_files_are_refused_where_there_is_no_place(ends: Pair, photos: Path) -> 
     assert receiving.result(PATIENCE) == "after it"
 
 
+def test_each_side_knows_whether_the_other_takes_files_and_offers_none_to_one_that_does_not(
+    inbox: Path, photos: Path
+) -> None:
+    with connected(there={"into": inbox}) as (client, server):
+        assert (client.takes_files, server.takes_files) == (True, False)
+        with pytest.raises(RefusedByPeer, match="takes no files"):
+            server.push(photos)  # though nobody receives there
+
+
 def test_a_path_that_is_not_there(inbox: Path, tmp_path: Path) -> None:
     with connected(there={"into": inbox}) as (client, server):
         with pytest.raises(objxfer.ObjxferError, match="absent"):

@@ -13,7 +13,13 @@ import pytest
 import objxfer
 from objxfer import Connection, Invitation
 from objxfer.blocking.pairing import ACCEPTS, become_peers
-from objxfer.errors import ConnectionClosed, KeyFileError, ObjxferError, ProtocolMismatch
+from objxfer.errors import (
+    ConnectionLost,
+    KeyFileError,
+    ObjxferError,
+    ProtocolMismatch,
+    RefusedByPeer,
+)
 from objxfer.security.peers import Peers
 from support.connected import PATIENCE
 
@@ -119,25 +125,51 @@ def test_who_says_something_else_does_not_want_to_pair(
     assert list(anna) == []
 
 
+def test_who_takes_no_objects_does_not_want_to_pair(anna: Peers) -> None:
+    invitation = Invitation()
+    with objxfer.listen("tls://127.0.0.1:0", key=invitation, accepts=()) as listener:
+        here = objxfer.connect(
+            listener.url, key=invitation.code, peer_id=anna.own_id(), accepts=ACCEPTS
+        )
+        with pytest.raises(ProtocolMismatch, match="does not want to pair"):
+            become_peers(here, anna, own_name="anna")
+        here.abandon()
+    assert list(anna) == []
+
+
 def test_nothing_is_kept_where_the_other_side_says_that_it_keeps_nothing(
     anna: Peers, ben: Peers
 ) -> None:
     with met(anna, ben) as (there, here):
         here.send({"name": "ben"}, serializer="json")
         here.send({"kept": False}, serializer="json")
-        with pytest.raises(ProtocolMismatch, match="does not want to pair"):
+        with pytest.raises(RefusedByPeer, match="could not keep the pair"):
             become_peers(there, anna, own_name="anna")
     assert list(anna) == []
 
 
 @pytest.mark.long
-def test_nothing_is_kept_where_the_other_side_keeps_nothing(anna: Peers, ben: Peers) -> None:
+def test_nothing_is_kept_where_the_other_side_says_so_and_leaves(anna: Peers, ben: Peers) -> None:
     with met(anna, ben) as (there, here):
         here.send({"name": "ben"}, serializer="json")
+        here.send({"kept": False}, serializer="json")
         here.close()
-        with pytest.raises(ConnectionClosed):
+        with pytest.raises(RefusedByPeer, match="could not keep the pair"):
             become_peers(there, anna, own_name="anna")
     assert list(anna) == []
+
+
+def test_it_is_kept_where_nobody_knows_whether_the_other_side_does(
+    anna: Peers, ben: Peers
+) -> None:
+    """The last word may always be lost; then it is better that both keep it than that one does."""
+    with met(anna, ben) as (there, here):
+        here.send({"name": "ben"}, serializer="json")
+        here.abandon()
+        with pytest.raises(ConnectionLost, match="before 'ben' said that it keeps the pair") as one:
+            become_peers(there, anna, own_name="anna")
+    assert '"objxfer peers remove ben"' in one.value.hint
+    assert [peer.name for peer in anna] == ["ben"]
 
 
 @pytest.mark.long
@@ -152,7 +184,7 @@ def test_where_it_cannot_be_kept_neither_keeps_it(anna: Peers, ben: Peers) -> No
 
         left, failed = together(lambda: become_peers(there, anna, own_name="anna"), fail)
     assert isinstance(failed, KeyFileError)
-    assert isinstance(left, ConnectionClosed)
+    assert isinstance(left, RefusedByPeer)
     assert list(anna) == []
 
 

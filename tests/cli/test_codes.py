@@ -241,6 +241,69 @@ def test_a_question_that_nobody_waits_for_any_more_is_withdrawn(commands: Comman
     assert "objxfer: error: lost the connection to 127.0.0.1: " in received.err
 
 
+@pytest.mark.parametrize(
+    ("host", "guest"),
+    [("send", "send"), ("receive", "receive"), ("send", "pair"), ("receive", "pair")],
+)
+def test_two_that_do_not_go_together_end_at_once(commands: Commands, host: str, guest: str) -> None:
+    words = {"send": ["send", "report.pdf"], "receive": ["receive", "--yes"], "pair": ["pair"]}
+    waiting = told(commands.start(*words[host], *HERE))
+    code = ["--code", waiting.code] if guest == "send" else [waiting.code]
+    address = ["--to" if guest == "send" else "--from", waiting.address]
+    came = commands.run(*words[guest], *code, *address)
+    waited = waiting.running.finish()
+    assert came.code in (15, 20), came
+    assert waited.code in (11, 20), waited
+    assert re.search(r"takes no files|takes files, too|does not want to pair", came.err), came
+    assert "again in" not in came.err + waited.err
+    assert "waiting for it" not in came.err + waited.err
+
+
+def test_who_receives_by_a_code_is_not_paired_with_instead(commands: Commands) -> None:
+    waiting = commands.start("pair", *HERE)
+    code = waiting.err_line().removeprefix("code: ")
+    waiting.err_line()
+    address = waiting.err_line().rpartition(" ")[2]
+    received = commands.run("receive", code, "--from", address, "--yes")
+    paired = waiting.finish()
+    assert (received.code, paired.code) == (11, 15), (received, paired)
+    assert "the other side does not want to pair" in paired.err
+    assert "again in" not in received.err
+
+
+@pytest.mark.parametrize("host", ["send", "receive"])
+def test_nobody_waits_for_a_sender_who_leaves(commands: Commands, host: str) -> None:
+    """It cannot come back: there is no second try at a code."""
+    with terminal() as (_, program):
+        if host == "send":
+            sending = told(commands.start("send", "report.pdf", *HERE))
+            receive = ("receive", sending.code, "--from", sending.address, "--into", "inbox")
+            receiving, leaving = commands.start(*receive, stdin=program), sending.running
+        else:
+            asked = told(commands.start("receive", "--into", "inbox", *HERE, stdin=program))
+            to = ("--code", asked.code, "--to", asked.address)
+            receiving, leaving = asked.running, commands.start("send", "report.pdf", *to)
+        until(receiving, "take it? [Y/n] ")
+        leaving.signal(signal.SIGINT)
+        left, received = leaving.finish(), receiving.finish()
+    assert (left.code, received.code) == (130, 11), (left, received)
+    assert "lost the connection to 127.0.0.1: it was interrupted there" in received.err
+    assert received.err.endswith("what is there by now is not sent again\n")
+
+
+def test_who_showed_the_code_and_is_gone_is_not_called_again_and_again(commands: Commands) -> None:
+    sending = told(commands.start("send", "report.pdf", *HERE))
+    with terminal() as (_, program):
+        receive = ("receive", sending.code, "--from", sending.address, "--into", "inbox")
+        receiving = commands.start(*receive, stdin=program)
+        until(receiving, "take it? [Y/n] ")
+        sending.running.process.kill()
+        received = receiving.finish()
+    assert received.code == 11
+    assert received.err.count("again in") == 1
+    assert "whoever showed the code is gone" in received.err
+
+
 def test_a_human_may_think_for_longer_than_silence_may_last(commands: Commands) -> None:
     """What asks and what waits go on showing each other that they are there."""
     options = ("--timeout", "0.6", "--retry", "0")

@@ -17,7 +17,7 @@ from objxfer.security.keys import Key
 from objxfer.security.pairing import Pair
 from objxfer.security.peerfiles import Peer
 from support.machines import ANNOUNCE, MOVED_IPV4, Machine, acquaint
-from support.neighbours import THERE_IPV4, WIRE, Cable, needs_cable
+from support.neighbours import HERE_IPV6, THERE_IPV4, THERE_IPV6, WIRE, Cable, needs_cable
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -295,6 +295,20 @@ class TestOnACable:
         assert "hint: if 'nas' has removed this machine, or was set up anew" in err
         assert not (nas.inbox / "a.txt").exists()
 
+    def test_another_in_its_place_is_a_warning_where_the_peer_answers_too(
+        self, tmp_path: Path, exit_stack: ExitStack, anna: Machine, nas: Machine, cable: Cable
+    ) -> None:
+        rogue = Machine(tmp_path / "rogue", exit_stack, cable.there)
+        rogue.commands.key.save(rogue.commands.key_file)
+        rogue.listen("serve", "inbox", "--listen", "tls://:7002")
+        announced = cable.there.python(ANNOUNCE, nas.peers.own_id().hex(), "7002")
+        assert announced.line() == "announced"
+        nas.listen("serve", "inbox")
+        code, _, err = anna.run("send", "a.txt", "--to", "nas")
+        assert code == 0, err
+        warning = r"objxfer: warning: tls://.*:7002, announced as 'nas', is another: .*\n"
+        assert re.fullmatch(f"({warning})+", err), err  # one for each address
+
     def test_who_is_removed_is_not_let_in_any_more(self, anna: Machine, nas: Machine) -> None:
         serving = nas.listen("serve", "inbox")
         assert anna.run("send", "a.txt", "--to", "nas").code == 0
@@ -319,3 +333,22 @@ class TestOnACable:
         assert anna.run("send", "a.txt", "--to", "nas").code == 0
         assert anna.run("send", "a.txt", "--to", f"{serving.url}/by-key").code == 0
         assert (nas.inbox / "by-key/a.txt").exists()
+
+
+@needs_cable
+def test_an_address_that_holds_on_one_interface_is_kept_with_it(
+    tmp_path: Path, exit_stack: ExitStack
+) -> None:
+    cable = exit_stack.enter_context(Cable(ipv4=False))
+    anna = Machine(tmp_path / "anna", exit_stack, cable.here)
+    nas = Machine(tmp_path / "nas", exit_stack, cable.there)
+    waiting, code, _ = nas.wait_with_code("--as", "nas")
+    paired = anna.run("pair", code, "--as", "anna")
+    assert paired.code == waiting.finish().code == 0, paired.err
+    assert anna.peers.load("nas").addresses == (f"tls://[{THERE_IPV6}%{WIRE}]:6259",)
+    assert nas.peers.load("anna").addresses == (f"tls://[{HERE_IPV6}%{WIRE}]:6259",)
+    receiving = nas.listen("receive", "--into", "inbox", "--listen", "tls://:7001")
+    anna.commands.file("a.txt")
+    sent = anna.run("send", "a.txt", "--to", "nas")
+    assert sent.code == receiving.finish().code == 0, sent.err
+    assert anna.peers.load("nas").addresses[0] == f"tls://[{THERE_IPV6}%{WIRE}]:7001"

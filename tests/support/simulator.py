@@ -39,12 +39,19 @@ def established(seed: int = 0, key: bytes = bytes(32)) -> tuple[Established, Est
     """Run a whole handshake in memory and return what both sides agreed on."""
     rng = random.Random(seed)
     client = Handshake(
-        Hello(Role.CLIENT, Mode.KEY, rng.randbytes(32), rng.randbytes(16), key_id=b"abcd"),
+        Hello(
+            Role.CLIENT,
+            Mode.KEY,
+            rng.randbytes(32),
+            rng.randbytes(16),
+            key_id=b"abcd",
+            trees=True,
+        ),
         b"plain",
         Held(key),
     )
     server = Handshake(
-        Hello(Role.SERVER, Mode.KEY, rng.randbytes(32), rng.randbytes(16)),
+        Hello(Role.SERVER, Mode.KEY, rng.randbytes(32), rng.randbytes(16), trees=True),
         b"plain",
         find={Mode.KEY: lambda _: Held(key)},
     )
