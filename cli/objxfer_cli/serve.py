@@ -63,7 +63,7 @@ def serve(
             )
             terminal.record("listening", url=server.url)
             terminal.notice(visitors.place(server.url, server.key_id, peers))
-            with visitors.findable(terminal, url, server.url, peers):
+            with visitors.findable(terminal, server, peers):
                 server.wait()
         except Interrupted as interrupted:
             if interrupted.number != signal.SIGTERM:

@@ -39,14 +39,14 @@ def caller(address: str, name: str | None) -> str:
 
 
 def findable(
-    terminal: Terminal, listen: str, url: str, peers: Peers | None
+    terminal: Terminal, listener: objxfer.Listener | objxfer.Server, peers: Peers | None
 ) -> AbstractContextManager[None]:
     """Let peers find a listener by name until the ``with`` block ends."""
     if peers is None:
         return nullcontext()
     return presence.findable(
-        listen,
-        url,
+        listener.hosts,
+        listener.url,
         peers.own_id(),
         lambda reason: terminal.warning(f"peers do not find this one by its name: {reason}"),
     )

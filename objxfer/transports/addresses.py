@@ -15,6 +15,8 @@ from objxfer.transports.urls import Url
 _BACKLOG: Final = 1024
 # How often a port that is free for one family, but not for the other, is given back.
 _PORT_TRIES: Final = 16
+_MAPPED: Final = "::ffff:"
+_UNSPECIFIED: Final = ("::", "0.0.0.0")  # noqa: S104
 _LISTEN_HINTS: Final = {
     errno.EADDRINUSE: "another objxfer may be listening there; name another port",
     errno.EACCES: "ports below 1024 are the system's; name a higher one",
@@ -51,6 +53,32 @@ def bind(url: Url) -> list[socket.socket]:
         raise CannotConnect(
             f"cannot listen on {url.address}: {why(error)}", hint=hint(error, _LISTEN_HINTS)
         ) from error
+
+
+def why_not_listening(sock: socket.socket) -> str | None:
+    """Return what keeps a socket from being one that ``bind`` could have returned, or None."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return "it is no TCP socket"
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
+        return "it is no TCP socket"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "it does not listen"
+    return None
+
+
+def listened_at(sock: socket.socket) -> tuple[str, int]:
+    """Return the host and the port that a socket listens on; "" stands for all interfaces."""
+    host, port = sock.getsockname()[:2]
+    return "" if host in _UNSPECIFIED else unmapped(host), port
+
+
+def unmapped(host: str) -> str:
+    """Return an address as its family writes it.
+
+    A socket for both families, as a service manager may pass it, gives IPv4 as ``::ffff:10.0.0.1``
+    (RFC 4291).
+    """
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def resolve(host: str, port: int, flags: int = 0) -> list[Address]:

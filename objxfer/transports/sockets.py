@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+from objxfer.transports.addresses import unmapped
 from objxfer.transports.base import Buffer
 
 # Windows has neither sendmsg nor sysconf: one buffer a call is a prefix, too.
@@ -182,7 +183,7 @@ def _set_up(sock: socket.socket) -> str:
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     host: str = sock.getpeername()[0]
-    return host
+    return unmapped(host)
 
 
 class _EventWaker:
