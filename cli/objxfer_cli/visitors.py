@@ -8,7 +8,7 @@ import objxfer
 from objxfer.blocking import presence
 from objxfer.errors import ObjxferError, WrongKey
 from objxfer.security.peers import Peers
-from objxfer_cli import failures
+from objxfer_cli import events, failures
 from objxfer_cli.terminal import Terminal
 
 
@@ -52,9 +52,11 @@ def findable(
     )
 
 
-def say_idle(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
-    """Say that somebody came and delivered nothing; ``when`` goes in front."""
-    terminal.visitor(f"{when}{peer} delivered nothing: {error}")
+def say_idle(
+    terminal: Terminal, peer: str, error: ObjxferError, when: str = "", name: str | None = None
+) -> None:
+    """Say that somebody came, and delivered nothing; ``when`` goes in front."""
+    terminal.visitor(f"{when}{caller(peer, name)} delivered nothing: {error}")
     failures.record(terminal, error, error.exit_code, str(error), peer=peer)
 
 
@@ -62,4 +64,5 @@ def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = 
     """Say that somebody was not let in; ``when`` goes in front."""
     reason = refusal(error, peer)
     terminal.visitor(f"{when}{peer} refused: {reason}")
+    terminal.event("refused", peer=peer, **events.reason(error, reason))
     failures.record(terminal, error, error.exit_code, reason, peer=peer)
