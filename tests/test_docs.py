@@ -45,7 +45,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROMPT = re.compile(r"^(\w*)\$ (.*)$")
 URL = re.compile(r"\b(?P<scheme>tls|tcp)://(?P<host>[\w.]+)(?P<port>:\d+)?(?=[/\"'\s]|$)", re.M)
 ANY_PORT = r"\g<scheme>://127.0.0.1:0"
-LISTENING = re.compile(r"listening on \w+://([\w.]+:\d+)|\"listening\",\"url\":\"\w+://([\w.:]+)")
+LISTENING = re.compile(r"listening on \w+://([\w.]+:\d+)|\"listening\",.*\"url\":\"\w+://([\w.:]+)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 

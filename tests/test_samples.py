@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -207,7 +208,10 @@ def test_the_nightly_copy_tries_again_where_that_may_help(tmp_path: Path) -> Non
     assert ended.stderr.count("error") == 1
 
 
-@pytest.mark.parametrize("name", ["objxfer.service", "objxfer-copy.service", "objxfer-copy.timer"])
+UNITS = ["objxfer.service", "objxfer.socket", "objxfer-copy.service", "objxfer-copy.timer"]
+
+
+@pytest.mark.parametrize("name", UNITS)
 def test_the_units_are_of_the_words_systemd_knows(name: str) -> None:
     unit = (SAMPLES / "systemd" / name).read_text("utf-8")
     assert re.findall(r"^\[(\w+)\]$", unit, re.MULTILINE)[0] == "Unit"
@@ -216,3 +220,39 @@ def test_the_units_are_of_the_words_systemd_knows(name: str) -> None:
         help_text = output([sys.executable, "-m", "objxfer_cli", command, "--help"])
         for option in (word for word in arguments if word.startswith("-")):
             assert option in help_text
+
+
+def systemd(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Have systemd look at units."""
+    return subprocess.run(
+        ["systemd-analyze", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[str]:
+    """The units, of programs that are there."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    for name in UNITS:
+        unit = (SAMPLES / "systemd" / name).read_text("utf-8")
+        installed = re.sub(r"^(ExecStart=)\S+", rf"\1{sys.executable}", unit, flags=re.MULTILINE)
+        (tmp_path / name).write_text(installed)
+    return [str(tmp_path / name) for name in UNITS]
+
+
+def test_systemd_takes_the_units(units: list[str]) -> None:
+    verified = systemd("verify", *units)
+    assert (verified.returncode, verified.stdout) == (0, "")
+
+
+def test_the_inbox_can_do_little_beside_what_it_is_for(units: list[str]) -> None:
+    judged = systemd("security", "--offline=true", "--threshold=20", units[0])
+    if "nrecognized option" in judged.stdout:
+        pytest.skip("this systemd-analyze judges running services alone")
+    assert judged.returncode == 0, judged.stdout  # 2.0 of 10, where 10 may do everything

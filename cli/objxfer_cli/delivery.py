@@ -130,6 +130,11 @@ class Delivery:
         return ""
 
     @property
+    def what(self) -> str:
+        """What is delivered, as far as that is known."""
+        return self._tally.name
+
+    @property
     def standing(self) -> str:
         """How far it is, as a part of a sentence."""
         if not self.begun:
@@ -172,17 +177,7 @@ class Delivery:
     def record_summary(self, code: int, report: Report) -> None:
         """Write the last line of a delivery, as far as it came."""
         done = Outcome.SENT if self.sending else Outcome.RECEIVED
-        others = (Outcome.REPLACED, Outcome.RESUMED, Outcome.UNCHANGED)
-        counted = (done, *others, Outcome.SKIPPED, Outcome.FAILED)
-        self._record(
-            "summary",
-            files=report.files,
-            **{outcome.value: report.count(outcome) for outcome in counted},
-            bytes=report.bytes,
-            bytes_on_wire=report.bytes_on_wire or None,  # not known of one that failed at serve
-            seconds=round(report.seconds, 3),
-            exit_code=int(code),
-        )
+        self._record("summary", **figures(report, done), exit_code=int(code))
 
     def _record_entry(self, entry: EntryReport) -> None:
         line: dict[str, object] = {**json_path("path", entry.path), "action": entry.outcome.value}
@@ -260,11 +255,19 @@ class Delivery:
             self.terminal.result(line + "".join(counts))
         for entry in report.kept_both[:_KEPT_BOTH]:
             name = shown(entry.stored_as.rpartition(b"/")[2])
-            self.terminal.result(f'kept both: the new one is "{name}"')
+            self.terminal.result(f'{self.introduction}kept both: the new one is "{name}"')
         for code in sorted(report.codes, reverse=True):
             self._say_problem(report, code, asked)
         self.record_summary(report.exit_code, report)
         return report.exit_code
+
+    def warn(self, text: str) -> None:
+        """Say that something of it is not as it should be."""
+        self.terminal.warning(text)
+
+    def complain(self, text: str, *, hint: str = "") -> None:
+        """Say what of it went wrong, and what to do about it."""
+        self.terminal.error(text, hint=hint)
 
     def _say_problem(self, report: Report, code: ExitCode, asked: str | None) -> None:
         """Say what is wrong with all entries of one exit code, in one line."""
@@ -272,28 +275,41 @@ class Delivery:
         entries = [entry for entry in report.problems if entry.code == code]
         names = listed([shown(entry.path) for entry in entries], count)
         reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
-        terminal, peer, one = self.terminal, self.peer, count == 1
+        peer, one = self.peer, count == 1
         match code:
             case ExitCode.INCOMPLETE:
-                terminal.warning(f"{files(count)} left out: {reasons}")
+                self.warn(f"{files(count)} left out: {reasons}")
             case ExitCode.CHANGED:
                 read = "it was read" if one else "they were read"
-                terminal.warning(f"{files(count)} changed while {read}: {names}")
+                self.warn(f"{files(count)} changed while {read}: {names}")
             case ExitCode.VANISHED:
                 read = "it was read" if one else "they were read"
-                terminal.warning(f"{files(count)} vanished before {read}: {names}")
+                self.warn(f"{files(count)} vanished before {read}: {names}")
             case ExitCode.REFUSED:
                 by = f" by {peer}" if self.sending else ""
                 harsh = asked and any("does not" in entry.reason for entry in entries)
                 hint = f"it allows that with --if-exists {asked}" if harsh else ""
-                terminal.error(f"refused{by}: {reasons}", hint=hint)
+                self.complain(f"refused{by}: {reasons}", hint=hint)
             case ExitCode.PEER_NO_SPACE | ExitCode.NO_SPACE:
                 at = f"at {peer}" if self.sending else "here"
-                terminal.error(f"no space left {at} for {files(count)}: {names}")
+                self.complain(f"no space left {at} for {files(count)}: {names}")
             case ExitCode.RECEIPT_MISSING:
-                terminal.error(f"no durable receipt for {files(count)}: {reasons}")
+                self.complain(f"no durable receipt for {files(count)}: {reasons}")
             case _:
-                terminal.error(f"{files(count)} failed: {reasons}")
+                self.complain(f"{files(count)} failed: {reasons}")
+
+
+def figures(report: Report, done: Outcome) -> dict[str, object]:
+    """Return a report as JSON lines have it; ``done`` is what became of what was carried anew."""
+    others = (Outcome.REPLACED, Outcome.RESUMED, Outcome.UNCHANGED)
+    counted = (done, *others, Outcome.SKIPPED, Outcome.FAILED)
+    return {
+        "files": report.files,
+        **{outcome.value: report.count(outcome) for outcome in counted},
+        "bytes": report.bytes,
+        "bytes_on_wire": report.bytes_on_wire or None,  # not known of one that failed at serve
+        "seconds": round(report.seconds, 3),
+    }
 
 
 def summed_up(report: Report) -> str:

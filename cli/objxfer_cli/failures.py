@@ -39,7 +39,7 @@ def say(terminal: Terminal, error: BaseException, *, standing: str = "", **more:
     if isinstance(error, Interrupted):
         terminal.interrupted(standing)
     else:
-        terminal.error(message, hint=hint)
+        terminal.error(message, hint=hint, exit_code=int(code), error=type(error).__name__)
     record(terminal, error, code, message, **more)
     terminal.traceback(error)
     return code

@@ -30,6 +30,11 @@ def _json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     ctx.find_object(Terminal).json = value  # type: ignore[union-attr]  # main() put it there
 
 
+def _log_json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_object(Terminal).keep_log()  # type: ignore[union-attr]  # main() put it there
+
+
 def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
     ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # main() put it there
 
@@ -48,6 +53,14 @@ verbose: Final[Option] = click.option(
 )
 json: Final[Option] = click.option(
     "--json", is_flag=True, expose_value=False, callback=_json, help="Write JSON lines to stdout."
+)
+log_json: Final[Option] = click.option(
+    "--log-json",
+    is_flag=True,
+    is_eager=True,  # before -v, which then logs otherwise
+    expose_value=False,
+    callback=_log_json,
+    help="Write the log, on stderr, as JSON lines, for programs alone.",
 )
 key: Final[Option] = click.option(
     "--key", "key_file", metavar="FILE", help="Use this key, not the one in the default file."

@@ -123,7 +123,7 @@ def receive(
             no_key = " --insecure" if insecure else ""
             target = options.short(listener.url)
             terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
-        with delivery.told(), visitors.findable(terminal, url, listener.url, peers):
+        with delivery.told(), visitors.findable(terminal, listener, peers):
             return Taking(delivery, timeout, None, peers).wait(listener, patience(retries))
 
 

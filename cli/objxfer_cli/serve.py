@@ -10,12 +10,15 @@ from typing import Final
 import click
 
 import objxfer
-from objxfer.errors import ObjxferError
+from objxfer.errors import ConnectionClosed, ObjxferError
 from objxfer.security.peers import Peers
-from objxfer_cli import options, visitors
+from objxfer_cli import events, failures, options, visitors
+from objxfer_cli.counts import Counts
 from objxfer_cli.delivery import Delivery, summed_up, tops
+from objxfer_cli.oversight import Oversight
 from objxfer_cli.signals import Interrupted
-from objxfer_cli.terminal import Terminal
+from objxfer_cli.systemd import passed_sockets
+from objxfer_cli.terminal import Terminal, json_path
 
 _DRAIN: Final = 5.0
 """Seconds that deliveries on their way get where we are asked to stop."""
@@ -28,6 +31,13 @@ _DRAIN: Final = 5.0
 @options.keep_partial
 @options.key
 @options.insecure
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    type=click.Path(),
+    help="Keep metrics in FILE, for a Prometheus exporter's textfile collector.",
+)
+@options.log_json
 @options.json
 @options.quiet
 @options.verbose
@@ -40,54 +50,72 @@ def serve(
     keep_partial: float,
     key_file: str | None,
     insecure: bool,
+    metrics: str | None,
 ) -> None:
     """Keep an inbox: others may send into DIR, many at once; nobody reads it."""
     key = options.find_key(key_file, insecure=insecure)
     peers = options.find_peers(terminal, url, insecure=insecure)
     options.warn_of_no_key(terminal, insecure=insecure)
     rule = if_exists or "rename"
-    watcher = _Watcher(terminal, peers)
-    with objxfer.serve(
-        folder,
-        url,
-        key=[each for each in (key, peers) if each is not None] or None,
-        if_exists=rule,
-        keep_partial=keep_partial,
-        insecure=insecure,
-        watcher=watcher,
-    ) as server:
+    counts = Counts()
+    watcher = _Watcher(terminal, peers, counts)
+    with (
+        Oversight(terminal, counts, metrics) as oversight,
+        objxfer.serve(
+            folder,
+            url,
+            key=[each for each in (key, peers) if each is not None] or None,
+            if_exists=rule,
+            keep_partial=keep_partial,
+            insecure=insecure,
+            watcher=watcher,
+            sockets=passed_sockets(),
+        ) as server,
+    ):
         try:
+            oversight.listening(
+                server.url,
+                **json_path("folder", os.fsencode(os.path.abspath(folder))),
+                if_exists=rule,
+                key=server.key_id,
+                version=objxfer.__version__,
+            )
             terminal.notice(
                 f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
                 f" (existing files: {rule})"
             )
             terminal.record("listening", url=server.url)
             terminal.notice(visitors.place(server.url, server.key_id, peers))
-            with visitors.findable(terminal, url, server.url, peers):
+            with visitors.findable(terminal, server, peers):
                 server.wait()
         except Interrupted as interrupted:
             if interrupted.number != signal.SIGTERM:
                 raise
             interrupted.put_off(2 * _DRAIN)  # cutting takes a while, too
             terminal.remark(_draining(len(terminal.underway)))
+            oversight.draining(_DRAIN)
             server.close(drain=_DRAIN)
 
 
 class _Watcher(objxfer.Watcher):
     """Says a line for each delivery and each refusal."""
 
-    def __init__(self, terminal: Terminal, peers: Peers | None) -> None:
+    def __init__(self, terminal: Terminal, peers: Peers | None, counts: Counts) -> None:
         self._terminal = terminal
         self._peers = peers
+        self._counts = counts
         self._deliveries: dict[int, _Incoming] = {}
 
     def refused(self, peer: str, error: ObjxferError) -> None:
         visitors.say_refused(self._terminal, peer, error, when=_now())
+        self._counts.refuse(error.exit_code)
 
     def connected(self, delivery: int, connection: objxfer.Connection) -> None:
+        name = visitors.name_of(connection, self._peers)
         self._deliveries[delivery] = _Incoming(
-            self._terminal, connection, delivery, visitors.name_of(connection, self._peers)
+            self._terminal, connection, delivery, name, self._counts
         )
+        self._counts.connect(1)
 
     def progress(self, delivery: int) -> objxfer.Progress:
         return self._deliveries[delivery]
@@ -98,30 +126,40 @@ class _Watcher(objxfer.Watcher):
     def delivered(
         self, delivery: int, connection: objxfer.Connection, report: objxfer.Report
     ) -> None:
-        incoming = self._deliveries.pop(delivery)
+        incoming = self._gone(delivery)
         line = f"{_now()}{incoming.caller} {tops(report)}: {summed_up(report)}"
         incoming.finished(report, line)
 
     def failed(self, delivery: int, connection: objxfer.Connection, error: ObjxferError) -> None:
-        incoming = self._deliveries.pop(delivery)
+        incoming = self._gone(delivery)
         if incoming.begun:
-            incoming.failed(error)
+            incoming.cut_short(error)
         else:
-            visitors.say_idle(self._terminal, connection.peer, error, when=_now())
+            incoming.not_begun(error)
 
     def ended(self, delivery: int, connection: objxfer.Connection) -> None:
-        del self._deliveries[delivery]
+        self._gone(delivery)
+
+    def _gone(self, delivery: int) -> _Incoming:
+        self._counts.connect(-1)
+        return self._deliveries.pop(delivery)
 
 
 class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""
 
     def __init__(
-        self, terminal: Terminal, connection: objxfer.Connection, number: int, name: str | None
+        self,
+        terminal: Terminal,
+        connection: objxfer.Connection,
+        number: int,
+        name: str | None,
+        counts: Counts,
     ) -> None:
         super().__init__(terminal, sending=False, number=number, bars=False)
         self.connection = connection
         self._name = name
+        self._counts = counts
 
     @property
     def caller(self) -> str:
@@ -134,11 +172,56 @@ class _Incoming(Delivery):
 
     def begin(self, tally: objxfer.Tally) -> None:
         self.connected(self.connection, self._name)
+        self._counts.begin(1)
         super().begin(tally)
+
+    def end(self, tally: objxfer.Tally) -> None:
+        super().end(tally)
+        self._counts.begin(-1)
 
     def entry(self, entry: objxfer.EntryReport) -> None:
         self.report.add(entry)
+        self._counts.entry(self._name or "", entry)
         super().entry(entry)
+
+    def warn(self, text: str) -> None:
+        self.terminal.visitor(f"{self.introduction}{text}")
+
+    def complain(self, text: str, *, hint: str = "") -> None:
+        self.warn(text)  # whoever reads the log can follow no hint: the sender has got it
+
+    def finished(self, report: objxfer.Report, line: str, *, asked: str | None = None) -> int:
+        code = super().finished(report, line, asked=asked)
+        self._event("delivery", **events.through(report))
+        self._counts.end(self._name or "", report.exit_code, report.seconds)
+        return code
+
+    def cut_short(self, error: ObjxferError) -> None:
+        """Say that it has failed on its way, and how far it came."""
+        self.warn(f"{self.what} failed: {error}{self.standing}")
+        message = str(self._naming_peer(error))
+        failures.record(self.terminal, error, error.exit_code, message, **self._number)
+        self.terminal.traceback(error)
+        self.report.seconds = time.monotonic() - self._since
+        self.record_summary(error.exit_code, self.report)
+        self._failed(error)
+
+    def not_begun(self, error: ObjxferError) -> None:
+        """Say that it has failed before anything of it came, or that nobody meant to deliver."""
+        peer, name = self.connection.peer, self._name
+        visitors.say_idle(self.terminal, peer, error, when=_now(), name=name)
+        if isinstance(error, ConnectionClosed):
+            self._event("idle", **events.reason(error, str(error)))
+        else:
+            self._failed(error)
+
+    def _failed(self, error: ObjxferError) -> None:
+        self._event("failed", **events.cut_short(self.report, self.what, error))
+        self._counts.end(self._name or "", error.exit_code)
+
+    def _event(self, kind: str, **values: object) -> None:
+        came = events.comer(self.connection, self._name)
+        self.terminal.event(kind, **self._number, **came, **values)
 
 
 def _draining(count: int) -> str:

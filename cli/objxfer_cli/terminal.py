@@ -37,6 +37,7 @@ class Terminal:
     Attributes:
         quiet: nothing is said of success.
         json: results are JSON lines.
+        logs: what is said on stderr is a log of JSON lines, and people get no line at all.
         verbosity: 1 for what the library does, 2 for how, and for tracebacks.
         piped: stdout carries what is received, so results go to stderr.
         unread: nobody reads stdout any more.
@@ -46,6 +47,7 @@ class Terminal:
     def __init__(self) -> None:
         self.quiet = False
         self.json = False
+        self.logs = False
         self.verbosity = 0
         self.piped = False
         self.unread = False
@@ -67,31 +69,31 @@ class Terminal:
     def result(self, line: str) -> None:
         """Say what came of it, to a person."""
         if not (self.quiet or self.json):
-            self._write(sys.stderr if self.piped else sys.stdout, escaped(line))
+            self._say(line, sys.stderr if self.piped else sys.stdout)
 
     def answer(self, line: str) -> None:
         """Say what was asked for, to a person: no matter how quiet the rest is."""
         if not self.json:
-            self._write(sys.stdout, escaped(line))
+            self._say(line, sys.stdout)
 
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
         if not (self.quiet or self.json):
-            self._write(sys.stderr, escaped(line))
+            self._say(line, sys.stderr)
 
     def needed(self, line: str) -> None:
         """Say what a person cannot do without, no matter how quiet the rest is."""
         if not self.json:
-            self._write(sys.stderr, escaped(line))
+            self._say(line, sys.stderr)
 
     def visitor(self, line: str) -> None:
         """Say something of a peer that is not an error of ours."""
-        self._write(sys.stderr, escaped(line))
+        self._say(line, sys.stderr)
 
     def remark(self, line: str) -> None:
         """Say something to a person, also where a program reads the results."""
         if not self.quiet:
-            self._write(sys.stderr, escaped(line))
+            self._say(line, sys.stderr)
 
     def hint(self, text: str) -> None:
         """Say what to do next."""
@@ -100,12 +102,14 @@ class Terminal:
 
     def warning(self, text: str) -> None:
         """Say that something is not as it should be."""
-        self._write(sys.stderr, f"objxfer: warning: {escaped(text)}")
+        self._say(f"objxfer: warning: {text}", sys.stderr)
+        self.event("warning", message=text)
 
-    def error(self, text: str, *, hint: str = "") -> None:
-        """Say what went wrong, and what to do about it."""
-        self._write(sys.stderr, f"objxfer: error: {escaped(text)}")
+    def error(self, text: str, *, hint: str = "", **more: object) -> None:
+        """Say what went wrong, and what to do about it; the log holds ``more``, too."""
+        self._say(f"objxfer: error: {text}", sys.stderr)
         self.hint(hint)
+        self.event("error", **more, message=text, hint=hint or None)
 
     @property
     def attended(self) -> bool:
@@ -139,7 +143,8 @@ class Terminal:
         """Say, once, that a signal ended it, and how far it was."""
         if not self._interrupted:
             self._interrupted = True
-            self._write(sys.stderr, escaped(f"objxfer: interrupted{standing}"))
+            self._say(f"objxfer: interrupted{standing}", sys.stderr)
+            self.event("interrupted", message=f"interrupted{standing}")
 
     def fall_silent(self) -> None:
         """Write nothing any more, and leave no bar behind: the process is about to end."""
@@ -155,43 +160,62 @@ class Terminal:
             self.progress("nothing is on its way", **_NOTHING)
 
     def progress(self, line: str, **figures: object) -> None:
-        """Say how far something is, in words or with ``--json`` in figures, to who listens."""
+        """Say how far something is, in words or in figures, to who listens."""
         if not _takes(sys.stdout if self.json else sys.stderr):
             return
         if self.json:
             self.record("progress", **figures)
         else:
-            self._write(sys.stderr, escaped(line))
+            self._say(line, sys.stderr)
+            self.event("progress", **figures)
 
     def traceback(self, error: BaseException) -> None:
         """Show where an error comes from, to who wants to know."""
         if self.verbosity >= 2:
-            for lines in traceback.format_exception(error):
-                for line in lines.splitlines():
-                    self._write(sys.stderr, escaped(line))
+            told = "".join(traceback.format_exception(error))
+            for line in told.splitlines():
+                self._say(line, sys.stderr)
+            self.event("log", level="debug", message=str(error), traceback=told)
 
     def record(self, kind: str, **values: object) -> None:
         """Write one JSON line, if JSON is what was asked for."""
         if self.json:
-            import json
+            self._write(sys.stdout, _json_line({"type": kind, **values}))
 
-            line = json.dumps({"type": kind, **values}, separators=(",", ":"))
-            self._write(sys.stdout, line)
+    def event(self, kind: str, **values: object) -> None:
+        """Write one line of the log, if that is kept."""
+        if self.logs:
+            from datetime import UTC, datetime
+
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+            self._write(sys.stderr, _json_line({"type": kind, "time": f"{now}Z", **values}))
+
+    def keep_log(self) -> None:
+        """Make stderr a log, also of what this process's libraries warn of."""
+        self.logs = True
+        logging.getLogger().addHandler(_Events(self))
 
     def log(self, verbosity: int) -> None:
         """Show what the library logs: 0 for its warnings, 1 for info, 2 and more for debug."""
         self.verbosity = verbosity
+        logger = logging.getLogger("objxfer")
+        logger.setLevel(_LEVELS.get(min(verbosity, 2), logging.WARNING))
+        # What other libraries warn of is nothing that a user could act on.
+        logging.getLogger().addHandler(self._nobody)
+        if self.logs:
+            return
         handler: logging.Handler = _Warnings(self.warning)
         if verbosity:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        logger = logging.getLogger("objxfer")
         logger.removeHandler(self._handler)
         logger.addHandler(handler)
-        logger.setLevel(_LEVELS.get(min(verbosity, 2), logging.WARNING))
         self._handler = handler
-        # What other libraries warn of is nothing that a user could act on.
-        logging.getLogger().addHandler(self._nobody)
+
+    def _say(self, line: str, stream: TextIO | None) -> None:
+        """Write a line for a person, unless there are only programs."""
+        if not self.logs:
+            self._write(stream, escaped(line))
 
     def _write(self, stream: TextIO | None, line: str, end: str = "\n") -> None:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
@@ -218,6 +242,24 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._say(record.getMessage().removeprefix("! "))
+
+
+class _Events(logging.Handler):
+    """Writes what is logged as events."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        values: dict[str, object] = {"level": record.levelname.lower()}
+        try:
+            values["message"] = record.getMessage()
+            if record.exc_info:
+                values["traceback"] = logging.Formatter().formatException(record.exc_info)
+            self._terminal.event("log", **values)
+        except Exception:  # noqa: BLE001 - as every handler does: logging fails nobody
+            self.handleError(record)
 
 
 class _Formatter(logging.Formatter):
@@ -257,6 +299,22 @@ def _typed_within(seconds: float) -> bool:
         return bool(select.select([sys.stdin], [], [], seconds)[0])
     except (OSError, ValueError):  # on Windows: reading waits for it
         return True
+
+
+def _json_line(values: dict[str, object]) -> str:
+    """Return JSON of nothing but printable ASCII."""
+    import json
+
+    return json.dumps(
+        {
+            # What stands for a byte that is no text would be a character that no text has.
+            key: value.encode(errors="backslashreplace").decode()
+            if isinstance(value, str)
+            else value
+            for key, value in values.items()
+        },
+        separators=(",", ":"),
+    )
 
 
 def shown(path: bytes) -> str:

@@ -8,7 +8,7 @@ import objxfer
 from objxfer.blocking import presence
 from objxfer.errors import ObjxferError, WrongKey
 from objxfer.security.peers import Peers
-from objxfer_cli import failures
+from objxfer_cli import events, failures
 from objxfer_cli.terminal import Terminal
 
 
@@ -39,22 +39,24 @@ def caller(address: str, name: str | None) -> str:
 
 
 def findable(
-    terminal: Terminal, listen: str, url: str, peers: Peers | None
+    terminal: Terminal, listener: objxfer.Listener | objxfer.Server, peers: Peers | None
 ) -> AbstractContextManager[None]:
     """Let peers find a listener by name until the ``with`` block ends."""
     if peers is None:
         return nullcontext()
     return presence.findable(
-        listen,
-        url,
+        listener.hosts,
+        listener.url,
         peers.own_id(),
         lambda reason: terminal.warning(f"peers do not find this one by its name: {reason}"),
     )
 
 
-def say_idle(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
-    """Say that somebody came and delivered nothing; ``when`` goes in front."""
-    terminal.visitor(f"{when}{peer} delivered nothing: {error}")
+def say_idle(
+    terminal: Terminal, peer: str, error: ObjxferError, when: str = "", name: str | None = None
+) -> None:
+    """Say that somebody came, and delivered nothing; ``when`` goes in front."""
+    terminal.visitor(f"{when}{caller(peer, name)} delivered nothing: {error}")
     failures.record(terminal, error, error.exit_code, str(error), peer=peer)
 
 
@@ -62,4 +64,5 @@ def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = 
     """Say that somebody was not let in; ``when`` goes in front."""
     reason = refusal(error, peer)
     terminal.visitor(f"{when}{peer} refused: {reason}")
+    terminal.event("refused", peer=peer, **events.reason(error, reason))
     failures.record(terminal, error, error.exit_code, reason, peer=peer)

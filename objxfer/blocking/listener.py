@@ -22,14 +22,14 @@ from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.blocking.trust import Trust, Trusted
-from objxfer.errors import AuthenticationError, ConnectionClosed, ObjxferError, Timeout
+from objxfer.errors import AuthenticationError, ConnectionClosed, ExitCode, ObjxferError, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.interfaces import local_addresses
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
 from objxfer.security.pairing import Invitation, Pair
-from objxfer.transports.addresses import bind
-from objxfer.transports.urls import Url
+from objxfer.transports.addresses import bind, listened_at, why_not_listening
+from objxfer.transports.urls import DEFAULT_PORT, Url
 
 PENDING: Final = 512
 """Connections that are not authenticated yet, at the most; and that are, but not accepted."""
@@ -55,19 +55,27 @@ class Listener:
     Attributes:
         url: where others can connect to.
         urls: the same for each address of this machine.
+        hosts: what is listened on at the port of ``url``, as in URLs; "" is all interfaces.
     """
 
     def __init__(
-        self, url: Url, terms: Terms, sockets: Sequence[socket.socket], on_refused: OnRefused | None
+        self,
+        at: Sequence[Url],
+        terms: Terms,
+        sockets: Sequence[socket.socket],
+        on_refused: OnRefused | None,
     ) -> None:
-        """Take over listening sockets; ``listen`` does this."""
+        """Take over sockets that listen at some URLs; ``listen`` does this."""
         self._terms = terms
-        self._encrypted = url.encrypted
+        self._encrypted = at[0].encrypted
         self._sockets = list(sockets)
         self._on_refused = on_refused
-        port = sockets[0].getsockname()[1]
-        hosts = [url.host] if url.host else local_addresses()
-        self.urls = [replace(url, host=host, port=port).address for host in hosts]
+        self.hosts = [url.host for url in at if url.port == at[0].port]
+        self.urls = [
+            replace(url, host=host).address
+            for url in at
+            for host in ([url.host] if url.host else local_addresses())
+        ]
         self.url = self.urls[0]
         self.key_id = terms.trust.key_id
         self._accepted: queue.SimpleQueue[Connection | ObjxferError] = queue.SimpleQueue()
@@ -311,6 +319,7 @@ def listen(
     limits: Limits | None = None,
     insecure: bool = False,
     on_refused: OnRefused | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> Listener:
     """Listen for connections and authenticate them.
 
@@ -331,6 +340,8 @@ def listen(
         keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what this side accepts at the most.
         insecure: let in whoever comes; never with pickle.
+        sockets: listen on these, which listen already for TCP, as those do that a service manager
+            passes; of the URL only the scheme counts then. They are taken over.
 
     Raises:
         CannotConnect: the address is taken or not this machine's.
@@ -354,4 +365,24 @@ def listen(
         limits=limits or Limits(),
         insecure=insecure,
     )
-    return Listener(where, terms, bind(where), on_refused)
+    if not sockets:
+        sockets = bind(where)
+        at = [replace(where, port=listened_at(sockets[0])[1])]
+    else:
+        at = _passed(where, sockets)
+    return Listener(at, terms, sockets, on_refused)
+
+
+def _passed(url: Url, sockets: Sequence[socket.socket]) -> list[Url]:
+    """Return where sockets listen that somebody else has made."""
+    if url.host or url.port != DEFAULT_PORT:
+        raise ObjxferError(
+            f"the sockets that were passed say where to listen, not {url.address}",
+            hint=f"leave it at {url.scheme}://",
+            exit_code=ExitCode.USAGE,
+        )
+    for sock in sockets:
+        if wrong := why_not_listening(sock):
+            raise ValueError(f"{sock} cannot be listened on: {wrong}")
+    found = dict.fromkeys(map(listened_at, sockets))
+    return [replace(url, host=host, port=port) for host, port in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from objxfer.errors import NameTaken, ObjxferError
@@ -18,7 +18,7 @@ OnUnannounced = Callable[[str], None]
 
 @contextmanager
 def findable(
-    listening: str, url: str, peer_id: bytes, on_unannounced: OnUnannounced
+    hosts: Sequence[str], url: str, peer_id: bytes, on_unannounced: OnUnannounced
 ) -> Iterator[None]:
     """Be found by peers until the ``with`` block ends.
 
@@ -26,8 +26,8 @@ def findable(
     Announced are the peer id, the port and the addresses of the interfaces that are listened on.
 
     Args:
-        listening: the URL that ``listen`` was given.
-        url: the URL of the listener, with its port.
+        hosts: those of the listener.
+        url: that of the listener, with its port.
         peer_id: that of this machine.
         on_unannounced: told if that is not possible, or not any more.
     """
@@ -46,7 +46,7 @@ def findable(
 
         port = Url.target(url).port
         try:
-            names = listened_on(Url.listening(listening).host)
+            names = listened_on(*hosts)
             with announce(peer_id.hex(), port, interfaces=names, on_failed=failed):
                 over.wait()
         except (ObjxferError, OSError) as error:
@@ -61,15 +61,15 @@ def findable(
         thread.join()
 
 
-def listened_on(host: str) -> list[str] | None:
-    """Return the interfaces that who listens on a host is reached through; None for all of them.
+def listened_on(*hosts: str) -> list[str] | None:
+    """Return the interfaces that who listens on hosts is reached through; None for all of them.
 
     Raises:
         OSError: there is no such host.
     """
-    if not host:
+    if "" in hosts:
         return None
-    addresses = {address[0].partition("%")[0] for _, address in resolve(host, 0)}
+    addresses = {address[0].partition("%")[0] for host in hosts for _, address in resolve(host, 0)}
     if any(ipaddress.ip_address(address).is_unspecified for address in addresses):
         return None
     return [

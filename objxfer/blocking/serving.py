@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -73,12 +74,14 @@ class Server:
 
     Attributes:
         url: where others can send to.
+        hosts: what is listened on, as for ``Listener``.
         key_id: the id of its first key, or None.
     """
 
     def __init__(self, listener: Listener, watcher: Watcher) -> None:
         """Take over a listener; ``serve`` does this."""
         self.url = listener.url
+        self.hosts = listener.hosts
         self.key_id = listener.key_id
         self._listener = listener
         self._watcher = watcher
@@ -215,6 +218,7 @@ def serve(
     limits: Limits | None = None,
     insecure: bool = False,
     watcher: Watcher | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> Server:
     """Let others send files into a folder; nobody can read, delete or send objects.
 
@@ -228,6 +232,7 @@ def serve(
         limits: what is accepted at the most.
         insecure: let in whoever comes.
         watcher: hears what happens.
+        sockets: listen on these, as for ``listen``.
 
     Raises:
         FileFailed: the folder is absent.
@@ -249,5 +254,6 @@ def serve(
         limits=limits,
         insecure=insecure,
         on_refused=watcher.refused,
+        sockets=sockets,
     )
     return Server(listener, watcher)

@@ -15,6 +15,8 @@ from objxfer.transports.urls import Url
 _BACKLOG: Final = 1024
 # How often a port that is free for one family, but not for the other, is given back.
 _PORT_TRIES: Final = 16
+_MAPPED: Final = "::ffff:"
+_UNSPECIFIED: Final = ("::", "0.0.0.0")  # noqa: S104
 _LISTEN_HINTS: Final = {
     errno.EADDRINUSE: "another objxfer may be listening there; name another port",
     errno.EACCES: "ports below 1024 are the system's; name a higher one",
@@ -53,6 +55,23 @@ def bind(url: Url) -> list[socket.socket]:
         ) from error
 
 
+def why_not_listening(sock: socket.socket) -> str | None:
+    """Return what keeps a socket from being one that ``bind`` could have returned, or None."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return "it is no TCP socket"
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
+        return "it is no TCP socket"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "it does not listen"
+    return None
+
+
+def listened_at(sock: socket.socket) -> tuple[str, int]:
+    """Return the host and the port that a socket listens on; "" stands for all interfaces."""
+    address = sock.getsockname()
+    return "" if address[0] in _UNSPECIFIED else host_of(address), address[1]
+
+
 def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
     """Ask the resolver, which knows no deadline, for the addresses of a name, at least one.
 
@@ -77,11 +96,20 @@ def host_of(address: Any) -> str:
     host, _, *rest = address
     scope = rest[1] if rest else 0
     if not scope or "%" in host:
-        return str(host)
+        return _unmapped(host)
     try:
         return f"{host}%{socket.if_indextoname(scope)}"
     except OSError:
         return f"{host}%{scope}"
+
+
+def _unmapped(host: str) -> str:
+    """Return an address as its family writes it.
+
+    A socket for both families, as a service manager may pass it, gives IPv4 as ``::ffff:10.0.0.1``
+    (RFC 4291).
+    """
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 def why(error: OSError) -> str:

@@ -31,17 +31,10 @@ from objxfer.errors import (
 from objxfer.security.keys import Keyring
 from objxfer.transports.dialling import dial
 from objxfer.transports.urls import Url
+from support.activation import has_ipv6
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
 from support.inbox import descriptors
 from support.wire import Wire, listening
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
 
 
 def assert_serves(listener: Listener, **terms: Any) -> None:
@@ -70,6 +63,50 @@ def test_ipv6(scheme: str) -> None:
     with listen(f"{scheme}://[::1]:0", key=KEY) as listener:
         assert listener.url.startswith(f"{scheme}://[::1]:")
         assert_serves(listener)
+
+
+def test_sockets_that_listen_already(scheme: str) -> None:
+    passed = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [sock.getsockname()[1] for sock in passed]
+    with listen(f"{scheme}://", key=KEY, sockets=passed) as listener:
+        assert listener.urls == [f"{scheme}://127.0.0.1:{port}" for port in ports]
+        assert listener.url == listener.urls[0]
+        assert listener.hosts == ["127.0.0.1"]
+        assert_serves(listener)
+    assert [sock.fileno() for sock in passed] == [-1, -1]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_socket_of_both_families(scheme: str) -> None:
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::ffff:127.0.0.1", 0))
+        sock.listen()
+        with listen(f"{scheme}://", key=KEY, sockets=[sock]) as listener:
+            assert listener.url == f"{scheme}://127.0.0.1:{listener.url.rpartition(':')[2]}"
+            client = objxfer.connect(listener.url, key=KEY)
+            server = listener.accept(PATIENCE)
+            assert server.peer == "127.0.0.1"
+            client.abandon()
+            server.abandon()
+
+
+def test_sockets_that_cannot_be_listened_on(scheme: str) -> None:
+    with socket.socket() as deaf, pytest.raises(ValueError, match="it does not listen"):
+        listen(f"{scheme}://", key=KEY, sockets=[deaf])
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+        pytest.raises(ValueError, match="it is no TCP socket"),
+    ):
+        listen(f"{scheme}://", key=KEY, sockets=[udp])
+
+
+def test_sockets_and_an_address_contradict_each_other(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        for where in ("127.0.0.1", ":7000"):
+            with pytest.raises(ObjxferError, match="say where to listen, not") as raised:
+                listen(f"{scheme}://{where}", key=KEY, sockets=[passed])
+            assert raised.value.exit_code is ExitCode.USAGE
 
 
 def test_all_interfaces(scheme: str) -> None:

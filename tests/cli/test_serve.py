@@ -9,6 +9,7 @@ import pytest
 
 import objxfer
 from objxfer.errors import CannotConnect, ConnectionLost
+from objxfer_cli.counts import Counts
 from objxfer_cli.serve import _Watcher
 from objxfer_cli.terminal import Terminal
 from support.commands import PATIENCE, Commands
@@ -50,6 +51,28 @@ def test_a_line_for_each_delivery_and_each_refusal(commands: Commands) -> None:
     assert serving.finish() == (0, "", "draining: nothing is on its way\n")
 
 
+def test_what_is_out_of_the_ordinary_says_whose_it_is(commands: Commands) -> None:
+    commands.file("photos/a.jpg", b"new")
+    commands.file("inbox/photos/a.jpg", b"another")
+    serving = commands.listen("serve", "inbox")
+    assert commands.run("send", "photos", "--to", serving.url).code == 0
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 photos: 1 file, .*", serving.out_line())
+    assert re.fullmatch(
+        rf'{TIME} 127\.0\.0\.1 kept both: the new one is "a \(1\)\.jpg"', serving.out_line()
+    )
+
+    strict = commands.listen("serve", "inbox", "--if-exists", "fail")
+    commands.file("photos/a.jpg", b"newer, and longer")
+    assert commands.run("send", "photos", "--to", strict.url).code == 20
+    assert re.fullmatch(rf"{TIME} 127\.0\.0\.1 refused: photos/a\.jpg exists", strict.err_line())
+    with pytest.raises(objxfer.RefusedByPeer), objxfer.connect(strict.url, key=commands.key) as one:
+        one.push(commands.folder / "photos", into="../\x1b[2J\u202e")
+    line = strict.err_line()
+    assert re.match(rf"{TIME} 127\.0\.0\.1 photos failed: ", line)
+    assert line.isprintable()
+    assert r"\x1b[2J\u202e" in line
+
+
 def test_many_at_once(commands: Commands) -> None:
     serving = commands.listen("serve", "inbox")
     sending = []
@@ -83,7 +106,10 @@ def test_a_sender_that_is_cut_off_does_not_end_it(commands: Commands) -> None:
     while not list(commands.inbox.iterdir()):
         assert sending.process.poll() is None
     sending.process.kill()
-    assert "lost the connection to 127.0.0.1" in serving.err_line()
+    assert re.fullmatch(
+        rf"{TIME} 127\.0\.0\.1 stdin failed: .*; 0 of 1 file is there, none of them half-written",
+        serving.err_line(),
+    )
     assert landed(commands.inbox) == []
     commands.file("after.txt")
     assert commands.run("send", "after.txt", "--to", serving.url).code == 0
@@ -139,7 +165,7 @@ def test_the_folder_must_exist(commands: Commands) -> None:
 
 
 def test_nothing_is_kept_of_a_sender_that_has_gone() -> None:
-    watcher = _Watcher(Terminal(), None)
+    watcher = _Watcher(Terminal(), None, Counts())
     with connected() as (_, there):
         watcher.connected(1, there)
         watcher.ended(1, there)
