@@ -34,8 +34,9 @@ class Msgpack:
     time, datetime, timedelta, timezone, ZoneInfo with a key; pathlib's paths, concrete ones on a
     system that has them; dataclasses and enums after ``register_class``; numpy's arrays and
     scalars without objects. Arrays keep C or F order, lose strides, and are writable. What is
-    shared is repeated; a cycle does not fit, nor does a memoryview. A set or dict of keys more than
-    64 of which have the hash of another is refused where it arrives. Threads: any.
+    shared is repeated; a cycle does not fit, nor does a memoryview. A set or dict is refused where
+    it arrives if more than 64 of its keys have one hash, or if two of them do that hold a frozenset
+    of which two elements do. Threads: any.
 
     Args:
         nesting: containers inside containers, at the most, both ways.
