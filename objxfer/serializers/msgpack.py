@@ -118,8 +118,8 @@ def _unpack_extended(body: Buffer, buffers: Sequence[Buffer]) -> object:
 
 
 def _unpack(body: Buffer, **hooks: Any) -> object:
-    # Keys need not be text: the hashes of a plain head's keys cannot be made to collide, and an
-    # extended one's are checked. Timestamps cannot be hooked: as floats they are plain values.
+    # Keys need not be text: only a few hundred of a plain head's keys can be made to have one hash,
+    # and an extended one's are checked. Timestamps cannot be hooked: as floats they are plain values.
     obj: object = msgpack.unpackb(
         body, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, **hooks
     )
