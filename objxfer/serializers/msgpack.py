@@ -119,7 +119,7 @@ def _unpack_extended(body: Buffer, buffers: Sequence[Buffer]) -> object:
 
 def _unpack(body: Buffer, **hooks: Any) -> object:
     # Keys need not be text: only a few hundred of a plain head's keys can be made to have one hash,
-    # and an extended one's are checked. Timestamps cannot be hooked: as floats they are plain values.
+    # and an extended one's are checked. Timestamps cannot be hooked: as floats they are plain.
     obj: object = msgpack.unpackb(
         body, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, **hooks
     )
