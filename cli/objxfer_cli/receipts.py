@@ -66,13 +66,15 @@ def read(file: BinaryIO, name: str) -> Iterator[Receipt]:
 
 def _receipt(values: dict[str, Any]) -> Receipt:
     digest = values.get("digest") or ""
-    size = values.get("size", 0)
-    if not isinstance(size, int) or (digest and not _DIGEST.fullmatch(digest)):
+    size, action = values.get("size", 0), values.get("action", "")
+    if type(size) is not int or size < 0 or (digest and not _DIGEST.fullmatch(digest)):
         raise ValueError("a size or digest is none")
+    if not isinstance(action, str):
+        raise TypeError("an action is no text")
     return Receipt(
         path=_path(values, "path"),
         stored_as=_path(values, "stored_as") if "stored_as" in values else b"",
-        action=values.get("action", ""),
+        action=action,
         size=size,
         digest=digest,
     )

@@ -20,8 +20,9 @@ StrPath = str | os.PathLike[str]
 
 _KIND: Final = "key file"
 _PREFIX: Final = b"objxfer-key-1:"
-# A number and three words, whatever they are: a code that was misheard is not shown either.
-_CODE: Final = r"\s*\d{1,4}([\W_]+[^\W\d_]+){3}[\W_]*"
+# A number and three words, whatever they are: a code that was misheard is not shown either. What
+# may stand before them is what ``Code.parse`` passes over; a slash there names a folder.
+_CODE: Final = r"[\s\-._\u2010-\u2015]*\d{1,4}([\W_]+[^\W\d_]+){3}[\W_]*"
 _CHECK_SIZE: Final = 4
 # Of a multiple of three bytes: base64 without padding, so there is one way to write a key.
 _ENCODED_SIZE: Final = (SECRET_SIZE + _CHECK_SIZE) // 3 * 4

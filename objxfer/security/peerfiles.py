@@ -147,8 +147,9 @@ def decode(path: Path, data: bytes) -> Peer:
     body = _unchecked(path, KIND, _PREFIX, data)
     try:
         values = json.loads(body)
-        addresses = tuple(values["addresses"])
-        paired_from = values["paired_from"]
+        addresses, paired_from = values["addresses"], values["paired_from"]
+        if not isinstance(addresses, list):
+            raise TypeError
         if not all(isinstance(one, str) and is_address(one) for one in (*addresses, paired_from)):
             raise ValueError
         peer = Peer(
@@ -160,9 +161,9 @@ def decode(path: Path, data: bytes) -> Peer:
             ),
             datetime.fromisoformat(values["paired_at"]).astimezone(UTC),
             paired_from,
-            addresses[:MOST_ADDRESSES],
+            tuple(addresses[:MOST_ADDRESSES]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         private.refuse(path, KIND, "is none that objxfer wrote", hint=_PAIR_AGAIN)
     return peer
 

@@ -34,8 +34,9 @@ class Msgpack:
     time, datetime, timedelta, timezone, ZoneInfo with a key; pathlib's paths, concrete ones on a
     system that has them; dataclasses and enums after ``register_class``; numpy's arrays and
     scalars without objects. Arrays keep C or F order, lose strides, and are writable. What is
-    shared is repeated; a cycle does not fit, nor does a memoryview. A set or dict of keys more than
-    64 of which have the hash of another is refused where it arrives. Threads: any.
+    shared is repeated; a cycle does not fit, nor does a memoryview. A set or dict is refused where
+    it arrives if more than 64 of its keys have one hash, or if two of them do that hold a frozenset
+    of which two elements do. Threads: any.
 
     Args:
         nesting: containers inside containers, at the most, both ways.
@@ -117,8 +118,8 @@ def _unpack_extended(body: Buffer, buffers: Sequence[Buffer]) -> object:
 
 
 def _unpack(body: Buffer, **hooks: Any) -> object:
-    # Keys need not be text: the hashes of a plain head's keys cannot be made to collide, and an
-    # extended one's are checked. Timestamps cannot be hooked: as floats they are plain values.
+    # Keys need not be text: only a few hundred of a plain head's keys can be made to have one hash,
+    # and an extended one's are checked. Timestamps cannot be hooked: as floats they are plain.
     obj: object = msgpack.unpackb(
         body, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1, **hooks
     )

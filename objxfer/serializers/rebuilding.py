@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from enum import Enum
 from itertools import chain
@@ -17,6 +18,7 @@ MISFITS: Final = (TypeError, ValueError, ArithmeticError, LookupError, Attribute
 """What building with values that do not fit can raise."""
 
 _COLLISIONS: Final = 64
+"""Keys of one hash. On a grid that crosses zero, -1 and -2 alone make two for each dimension."""
 
 
 class Rebuilding:
@@ -25,11 +27,12 @@ class Rebuilding:
     The unpacker calls them from the inside out, so nothing here recurses.
     """
 
-    __slots__ = ("_buffers", "_open")
+    __slots__ = ("_buffers", "_open", "_slow")
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
         self._buffers: list[Buffer | None] = list(buffers)
         self._open = 0
+        self._slow: dict[int, frozenset[Any]] = {}
 
     def mark(self, code: int, data: bytes) -> object:
         """Return what stands for a mark until its array is complete."""
@@ -54,7 +57,7 @@ class Rebuilding:
 
     def map(self, pairs: list[tuple[Any, Any]]) -> object:
         """Return the dict of a complete map."""
-        _check_hashes([key for key, _ in pairs])
+        self._check_hashes([key for key, _ in pairs])
         return dict(pairs)
 
     def finish(self) -> None:
@@ -83,16 +86,21 @@ class Rebuilding:
         return tuple(values)
 
     def _set(self, values: list[Any]) -> object:
-        _check_hashes(values)
+        self._check_hashes(values)
         return set(values)
 
     def _frozenset(self, values: list[Any]) -> object:
-        _check_hashes(values)
-        return frozenset(values)
+        self._check_hashes(values)
+        built = frozenset(values)
+        if len(set(map(hash, values))) < len(values) or (
+            self._slow and any(map(self._is_slow, values))
+        ):
+            self._slow[id(built)] = built
+        return built
 
     def _dict(self, values: list[Any]) -> object:
         keys = values[::2]
-        _check_hashes(keys)
+        self._check_hashes(keys)
         return dict(zip(keys, values[1::2], strict=True))
 
     def _bytes(self, values: list[Any]) -> object:
@@ -135,17 +143,34 @@ class Rebuilding:
             return registered.cls(member)
         raise TypeError("no name and no value of a member")
 
+    def _check_hashes(self, keys: Collection[Any]) -> None:
+        """Check that keys do not collide by design, which would take for ever to put into a dict.
+
+        A chain of keys of one hash is walked for each of them. Where two of these are frozensets
+        with such chains of their own, each step walks chains again, and so on all the way down.
+        """
+        if len(keys) <= _COLLISIONS and not self._slow:
+            return
+        hashes = list(map(hash, keys))
+        if len(set(hashes)) == len(hashes):
+            return
+        counts = Counter(hashes)
+        if max(counts.values()) > _COLLISIONS or any(
+            counts[one] > 1 and self._is_slow(key) for one, key in zip(hashes, keys, strict=True)
+        ):
+            raise PeerError("msgpack: keys whose hashes collide")
+
+    def _is_slow(self, key: object) -> bool:
+        """Tell whether a frozenset is in a key, or is the key, whose elements collide."""
+        if type(key) is frozenset:
+            return id(key) in self._slow
+        return any(map(self._is_slow, parts_of(key)))
+
 
 def _registered(name: object) -> classes.Registered:
     if type(name) is not str:
         raise TypeError("no name of a class")
     return classes.of_name(name)
-
-
-def _check_hashes(keys: Collection[Any]) -> None:
-    """Check that keys do not collide by design, which would take for ever to put into a dict."""
-    if len(keys) > _COLLISIONS and len(keys) - len(set(map(hash, keys))) > _COLLISIONS:
-        raise PeerError("msgpack: keys whose hashes collide")
 
 
 _Build: TypeAlias = Callable[[Rebuilding, list[Any]], object]

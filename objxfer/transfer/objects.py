@@ -116,28 +116,36 @@ def send_object(
 def receive_object(port: Port, *, message: Object, tally: Tally) -> Steps[list[memoryview]]:
     """Receive the head and the buffers of one object that follows as data.
 
-    They are allocated at once, so ``check`` the message first; data lands directly in them.
+    Each is allocated when its data comes, which lands directly in it. ``check`` the message first.
     """
     tally.bytes_total = message.size
-    whole = [memory(size) for size in (message.head_size, *message.buffer_sizes)]
-    starts = [0, *accumulate(map(len, whole))]
+    sizes = (message.head_size, *message.buffer_sizes)
+    starts = [0, *accumulate(sizes)]
+    whole: list[memoryview] = []
+
+    def part(index: int) -> memoryview:
+        while index >= len(whole):
+            whole.append(memory(sizes[len(whole)]))
+        return whole[index]
 
     def land(at: int, size: int) -> memoryview:
-        part = bisect_right(starts, at) - 1
-        begin = at - starts[part]
-        if part < len(whole) and begin + size <= len(whole[part]):
-            return whole[part][begin : begin + size]
+        index = bisect_right(starts, at) - 1
+        begin = at - starts[index]
+        if index < len(sizes) and begin + size <= sizes[index]:
+            return part(index)[begin : begin + size]
         return memoryview(bytearray(size))  # it is cut wrongly, which is found below
 
     port.land = land
-    for piece in _cut(whole):
+    for index, at, size in _cut(sizes):
         one = yield from _next_data()
-        if len(one.payload) != len(piece):
+        if len(one.payload) != size:
             raise PeerError("data of an object is not cut as it must be")
+        piece = part(index)[at : at + size]
         if not _landed(one.payload, piece):
             piece[:] = one.payload
-        tally.bytes_done += len(piece)
+        tally.bytes_done += size
     yield from receive(Done)
+    part(len(sizes) - 1)  # it may be an empty head
     return whole
 
 
@@ -148,11 +156,11 @@ def _next_data() -> Steps[Data]:
     return message
 
 
-def _cut(whole: Sequence[memoryview]) -> Iterator[memoryview]:
-    """Cut memory as its data is cut: no piece crosses the end of a part."""
-    for part in whole:
-        for at in range(0, len(part), NODE):
-            yield part[at : at + NODE]
+def _cut(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield part, place in it and size of each piece of data: none crosses the end of a part."""
+    for index, whole in enumerate(sizes):
+        for at in range(0, whole, NODE):
+            yield index, at, min(NODE, whole - at)
 
 
 def _landed(payload: object, piece: memoryview) -> bool:

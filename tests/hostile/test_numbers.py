@@ -16,6 +16,7 @@ from objxfer.errors import (
     ObjxferError,
     PeerError,
     RefusedByPeer,
+    Timeout,
 )
 from objxfer.files.entries import Answer
 from objxfer.limits import GIB, KIB, MIB, Limits
@@ -156,6 +157,21 @@ def opens(message: Object) -> Steps[None]:
 
 def large(head: int, *buffers: int) -> Object:
     return Object("raw", head, buffers, False, None)
+
+
+@pytest.mark.parametrize("size", [1, MIB - 1, MIB])
+def test_what_an_object_announces_takes_no_memory_before_it_comes(size: int) -> None:
+    """Of all that may be announced within the limits: 4,096 buffers, or 1 GiB."""
+    count = min(Limits().buffers, GIB // size)
+    with connected() as (client, server):
+        opening = begin(perform, client, opens(large(0, *[size] * count)))
+        assert server.poll(PATIENCE)
+        with Peak() as peak, pytest.raises(Timeout):
+            server.recv(0.2)
+        assert peak.size < LEAST
+        server.close()
+        with pytest.raises(ObjxferError):
+            opening.result(PATIENCE)
 
 
 @pytest.mark.parametrize("size", HUGE)

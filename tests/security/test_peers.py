@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from objxfer.errors import ExitCode, KeyFileError, ObjxferError
 from objxfer.security.keys import Key
-from objxfer.security.pairing import Pair
+from objxfer.security.pairing import Code, Pair
 from objxfer.security.peerfiles import (
     LONGEST_NAME,
     MOST_ADDRESSES,
@@ -194,11 +195,14 @@ def test_what_can_be_no_name(peers: Peers, name: str) -> None:
     assert fitting(name, "peer") == "peer"
 
 
-def test_a_code_is_no_name_and_is_not_shown() -> None:
+@pytest.mark.parametrize("before", ["", " ", "_", "-", "\u2013 "])
+def test_a_code_is_no_name_and_is_not_shown(before: str) -> None:
+    code = before + Code(4, ("walnut", "copper", "tiger")).spoken()
+    assert Code.parse(code).room == 4
     with pytest.raises(ObjxferError, match=r"^a code was given where the name") as caught:
-        check_name("4-walnut-copper-tiger")
+        check_name(code)
     assert "walnut" not in str(caught.value) + caught.value.hint
-    assert fitting("4-walnut-copper-tiger", "peer") == "peer"
+    assert fitting(code, "peer") == "peer"
 
 
 def test_addresses_that_worked_are_remembered(peers: Peers) -> None:
@@ -301,8 +305,18 @@ def test_a_damaged_file_can_be_removed(peers: Peers) -> None:
     assert peers.survey() == ([], [])
 
 
-@pytest.mark.parametrize("key", ["key", "own", "peer", "paired_at", "paired_from", "addresses"])
-@pytest.mark.parametrize("value", [None, 7, [7], {"\n": 7}, "\x1b[31m"])
+VALUES: Final = ["key", "own", "peer", "paired_at", "paired_from", "addresses"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in VALUES for value in (None, 7, [7], {"\n": 7}, "\x1b[31m")),
+        pytest.param("paired_at", "0001-01-01T00:00:00+14:00", id="before all time"),
+        pytest.param("addresses", "tls", id="letters for addresses"),
+        pytest.param("addresses", {"tls://nas": 1}, id="keys for addresses"),
+    ],
+)
 def test_what_says_it_is_whole_is_looked_at_all_the_same(
     peers: Peers, key: str, value: object
 ) -> None:

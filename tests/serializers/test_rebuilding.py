@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PosixPath
 
 import msgpack
@@ -144,6 +144,34 @@ def test_keys_that_collide_by_design_are_refused(code: int | None) -> None:
         head = marked([mark(code), *keys])
     with pytest.raises(PeerError, match="collide"):
         MSGPACK.load(head, [])
+
+
+def test_keys_that_collide_by_chance_arrive() -> None:
+    # To Python, -1 and -2 have the same hash.
+    grid = {(x, y): x * y for x in range(-50, 50) for y in range(-50, 50)}
+    apart = [{frozenset((-1, -2)): frozenset((-1, -2)), frozenset((-1, 5)): {-1, -2}}] * 100
+    for obj in (grid, set(grid), apart):
+        head, buffers = MSGPACK.dump(obj)
+        assert MSGPACK.load(head, buffers) == obj
+
+
+@pytest.mark.parametrize("wrap", [lambda key: key, lambda key: ((key,), 1)])
+@pytest.mark.parametrize("deeper", [lambda key: key, lambda key: frozenset((key, "and more"))])
+def test_sets_that_collide_inside_of_sets_are_refused(
+    wrap: Callable[[object], object], deeper: Callable[[object], object]
+) -> None:
+    """Comparing two costs the square of their size; three levels of it in 1 MB, minutes."""
+
+    def of_one_hash(number: int) -> object:
+        return deeper(frozenset((*colliding(2), (1 << 70 | number) * sys.hash_info.modulus)))
+
+    keys = [wrap(of_one_hash(number)) for number in range(2)]
+    assert hash(keys[0]) == hash(keys[1])
+    for obj in (set(keys), frozenset(keys), dict.fromkeys(keys)):
+        with pytest.raises(PeerError, match="collide"):
+            MSGPACK.load(*MSGPACK.dump(obj))
+    for key in keys:
+        assert MSGPACK.load(*MSGPACK.dump({key})) == {key}
 
 
 def test_equal_keys_too_deep_to_compare_are_an_error_of_ours() -> None:
