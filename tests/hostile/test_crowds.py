@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,13 @@ from objxfer.blocking import listener as listening
 from objxfer.blocking.connecting import connect
 from objxfer.blocking.listener import Listener, listen
 from objxfer.errors import ExitCode, ObjxferError, Timeout
+from objxfer.limits import KIB
 from objxfer.protocol.hello import Role
 from support.connected import KEY, PATIENCE
-from support.crowd import descriptors_for
+from support.crowd import descriptors_for, needs_proc
 from support.handshakes import hello
 from support.inbox import descriptors
+from support.pair import Pair
 
 CROWD = 500
 HELLO = hello(Role.CLIENT).pack()
@@ -197,6 +200,19 @@ def test_hellos_take_no_more_than_half_of_the_places(monkeypatch: pytest.MonkeyP
         for _ in silent:
             assert type(place.next_turned_away()) is Timeout
         assert [stays(sock) for sock in (*heard, *silent)] == [False] * 2 + [True] * 4
+
+
+@needs_proc
+def test_a_connection_that_says_little_takes_little_memory() -> None:
+    Pair()
+    before = memory()
+    pairs = [Pair() for _ in range(200)]
+    assert memory() - before < 2 * len(pairs) * 64 * KIB
+
+
+def memory() -> int:
+    """The bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.usefixtures("room")
