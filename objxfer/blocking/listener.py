@@ -218,12 +218,15 @@ class Listener:
             self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def _drop_oldest(self) -> None:
-        """Drop the oldest that has not said a valid hello; never the newcomer."""
-        for greeter, _ in self._pending.values():
-            if not greeter.heard:
-                break
-        else:
-            greeter = next(iter(self._pending.values()))[0]
+        """Drop the oldest that has not said a valid hello; never the newcomer.
+
+        But hellos are cheap: where those who said one hold more than half of the places, it is
+        the oldest of them, or nobody else would have the time to say one.
+        """
+        greeters = [greeter for greeter, _ in self._pending.values()]
+        heard = [greeter for greeter in greeters if greeter.heard]
+        many = 2 * len(heard) > len(greeters)
+        greeter = heard[0] if many else next(each for each in greeters if not each.heard)
         self._refuse(greeter, Timeout("too many connections wait to be authenticated"))
 
     def _drop_late(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from typing import Final
 
@@ -44,7 +45,8 @@ class Incoming:
         self._limit = limits.chunk
         self._judge = judge
         self._land = land
-        self._buffer = memoryview(bytearray(_BUFFER))
+        # Pages come when they are first written: of a thousand who say little, each has a few.
+        self._buffer = memoryview(mmap.mmap(-1, _BUFFER))
         self._begin = self._end = 0
         self._header: Header | None = None
         self._direct: memoryview | None = None

@@ -361,16 +361,6 @@ def test_somebody_between_with_a_certificate_of_their_own(door: Door) -> None:
         door.listener.accept(0)
 
 
-def test_what_a_guest_said_lets_in_nobody_else(door: Door) -> None:
-    """Replayed inside another TLS connection, of the same certificate."""
-    wire, proof = met(door, CODE)
-    hello = by_hand(wire, CODE).greeting()
-    with wire, Wire(door.url) as again:
-        again.send(hello + proof)
-        again.rest()
-        assert isinstance(door.refused(), WrongCode)
-
-
 @pytest.mark.parametrize("make", [objxfer.connect, objxfer.listen])
 def test_a_code_over_tcp_is_refused_before_anything_happens(make: Callable[..., object]) -> None:
     key = CODE if make is objxfer.connect else Invitation(CODE)

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,13 @@ from objxfer.blocking import listener as listening
 from objxfer.blocking.connecting import connect
 from objxfer.blocking.listener import Listener, listen
 from objxfer.errors import ExitCode, ObjxferError, Timeout
+from objxfer.limits import KIB
 from objxfer.protocol.hello import Role
 from support.connected import KEY, PATIENCE
+from support.crowd import descriptors_for, needs_proc
 from support.handshakes import hello
 from support.inbox import descriptors
+from support.pair import Pair
 
 CROWD = 500
 HELLO = hello(Role.CLIENT).pack()
@@ -28,14 +32,8 @@ HELLO = hello(Role.CLIENT).pack()
 @pytest.fixture
 def room() -> Iterator[None]:
     """Descriptors for both ends of a crowd."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * CROWD + 200
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        pytest.skip(f"only {hard} descriptors are allowed here")
-    if soft != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with descriptors_for(2 * CROWD + 200):
+        yield
 
 
 class Inn:
@@ -187,6 +185,34 @@ def test_where_all_have_said_hello_the_oldest_goes(monkeypatch: pytest.MonkeyPat
         place.serves()
         assert type(place.next_turned_away()) is Timeout
         assert [stays(sock) for sock in guests] == [False, True, True]
+
+
+def test_hellos_take_no_more_than_half_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who said one leave the others the time to say theirs."""
+    monkeypatch.setattr(listening, "PENDING", 4)
+    with inn("tcp") as place, ExitStack() as crowd:
+        heard = []
+        for _ in range(4):
+            heard.append(crowd.enter_context(place.visit()))
+            heard[-1].sendall(HELLO)
+            assert heard[-1].recv(1)
+        silent = [crowd.enter_context(place.visit()) for _ in range(2)]
+        for _ in silent:
+            assert type(place.next_turned_away()) is Timeout
+        assert [stays(sock) for sock in (*heard, *silent)] == [False] * 2 + [True] * 4
+
+
+@needs_proc
+def test_a_connection_that_says_little_takes_little_memory() -> None:
+    Pair()
+    before = memory()
+    pairs = [Pair() for _ in range(200)]
+    assert memory() - before < 2 * len(pairs) * 64 * KIB
+
+
+def memory() -> int:
+    """The bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.usefixtures("room")

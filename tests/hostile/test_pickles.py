@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,20 +31,11 @@ from objxfer.transfer.progress import Tally
 from objxfer.transfer.steps import send
 from support.byhand import perform
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin, connected
+from support.marks import Marks
 from support.relay import Forge, flipping, relay
 
 ACCEPTED: dict[str, Any] = {"accepts": ("msgpack", "pickle")}
 EXECUTING = ["pickle", "cloudpickle"]
-
-
-class Marks:
-    """Makes a folder where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.fixture

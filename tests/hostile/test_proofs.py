@@ -1,4 +1,6 @@
-"""Peers that do not hold the key, and whoever stands between two that do."""
+"""Peers that do not hold the key, and whoever stands between two that do; see also
+``test_handshakes.py``, which does that in every mode.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import contextlib
 import os
 import queue
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,20 +19,16 @@ from objxfer.blocking.connecting import connect
 from objxfer.blocking.listener import listen
 from objxfer.errors import (
     AuthenticationError,
-    ConnectionLost,
     ExitCode,
-    IntegrityError,
     ObjxferError,
     ProtocolMismatch,
     Timeout,
 )
-from objxfer.protocol.chunks import OVERHEAD
 from objxfer.protocol.handshake import NOTHING, Handshake, Held
 from objxfer.protocol.hello import Hello, Mode, Role
-from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports import tls
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
-from support.relay import Legs, relay
+from support.relay import relay
 
 
 class Door:
@@ -111,23 +108,6 @@ def by_hand(channel: bytes = b"plain", mode: Mode = Mode.KEY) -> Handshake:
     key_id = bytes.fromhex(KEY.id) if mode is Mode.KEY else b""
     hello = Hello(Role.CLIENT, mode, os.urandom(32), os.urandom(16), key_id=key_id)
     return Handshake(hello, channel, Held(KEY.secret()) if mode is Mode.KEY else NOTHING)
-
-
-def proof_of(handshake: Handshake, sock: socket.socket) -> bytes:
-    """Say hello and return the proof that would have to follow."""
-    sock.sendall(handshake.greeting())
-    proof = b""
-    while not proof:
-        proof = handshake.receive(sock.recv(1 << 16))
-    return proof
-
-
-def blind_proof_of(handshake: Handshake, sock: socket.socket) -> bytes:
-    """Do the same without a look at the server's proof, which is wrong."""
-    sock.sendall(handshake.greeting())
-    answer = sock.recv(1 << 16)
-    handshake.receive(answer[:-TAG_SIZE])
-    return handshake._proof()
 
 
 # --- what is no hello ---
@@ -244,70 +224,6 @@ def test_a_key_on_one_side_only_is_told_on_both(
     door.listener.close()
 
 
-WRONG_PROOFS: dict[str, Callable[[bytes, bytes], bytes]] = {
-    "of zeros": lambda proof, _: bytes(len(proof)),
-    "reflected": lambda _, theirs: theirs,
-    "one bit off": lambda proof, _: bytes((proof[0] ^ 1,)) + proof[1:],
-    "last bit off": lambda proof, _: proof[:-1] + bytes((proof[-1] ^ 0x80,)),
-    "truncated": lambda proof, _: proof[:-1],
-    "empty": lambda _proof, _: b"",
-    "extended in front": lambda proof, _: b"\0" + proof,
-    "its first byte missing, and as long": lambda proof, _: proof[1:] + b"\0",
-}
-
-
-@pytest.mark.parametrize("forge", WRONG_PROOFS.values(), ids=WRONG_PROOFS.keys())
-def test_a_wrong_proof_is_not_let_in(
-    plain_door: Door, forge: Callable[[bytes, bytes], bytes]
-) -> None:
-    with plain_door.call() as sock:
-        handshake = by_hand()
-        sock.sendall(handshake.greeting())
-        heard, proof = b"", b""
-        while not proof:
-            piece = sock.recv(1 << 16)
-            heard += piece
-            proof = handshake.receive(piece)
-        sock.sendall(forge(proof, heard[-len(proof) :]))
-        sock.shutdown(socket.SHUT_WR)
-        assert not_authenticated(plain_door.refused())
-        assert rest(sock) == b""
-
-
-def test_what_extends_a_proof_is_no_chunk(plain_door: Door) -> None:
-    with plain_door.call() as sock:
-        sock.sendall(proof_of(by_hand(), sock) + bytes(OVERHEAD))
-        connection = plain_door.listener.accept(PATIENCE)
-        with pytest.raises(IntegrityError):
-            connection.recv(PATIENCE)
-        connection.abandon()
-
-
-def test_proofs_of_two_connections_are_not_exchanged(plain_door: Door) -> None:
-    with plain_door.call() as one, plain_door.call() as other:
-        proofs = [proof_of(by_hand(), sock) for sock in (one, other)]
-        one.sendall(proofs[1])
-        other.sendall(proofs[0])
-        assert not_authenticated(plain_door.refused())
-        assert not_authenticated(plain_door.refused())
-
-
-@pytest.mark.parametrize("channel", [b"tls" + bytes(32), b"unix", b"", b"plain\0"])
-def test_a_proof_of_another_channel_is_not_taken(plain_door: Door, channel: bytes) -> None:
-    with plain_door.call() as sock:
-        sock.sendall(blind_proof_of(by_hand(channel), sock))
-        assert not_authenticated(plain_door.refused())
-
-
-def test_a_proof_of_mode_none_is_not_taken_for_one_with_a_key(plain_door: Door) -> None:
-    """Hellos of mode key, and a secret of zeros, as in mode none."""
-    with plain_door.call() as sock:
-        handshake = by_hand()
-        handshake.secret = NOTHING
-        sock.sendall(blind_proof_of(handshake, sock))
-        assert not_authenticated(plain_door.refused())
-
-
 # --- somebody in between ---
 
 
@@ -368,27 +284,6 @@ def test_a_client_is_no_oracle_for_a_server_without_the_key(plain_door: Door) ->
         connect(url, key=KEY, timeout=PATIENCE)
     assert caught.value.exit_code is ExitCode.NOT_AUTHENTICATED
     assert Hello.unpack(bytes(heard)).role is Role.CLIENT
-
-
-def test_someone_with_a_certificate_of_their_own_is_found_out() -> None:
-    door = Door("tls")
-    private_key, certificate, _ = tls._self_signed()
-    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    own.minimum_version = ssl.TLSVersion.TLSv1_3
-    tls._load(own, private_key + certificate)
-    seen = bytearray()
-
-    def keep(data: bytes) -> bytes:
-        seen.extend(data)
-        return data
-
-    with relay(door.url, keep, keep, legs=Legs(own, tls.client_context())) as url:
-        with pytest.raises(AuthenticationError) as caught:
-            connect(url, key=KEY, timeout=PATIENCE)
-        assert caught.value.exit_code is ExitCode.NOT_AUTHENTICATED
-        assert isinstance(door.refused(), AuthenticationError | ConnectionLost)
-    assert seen.count(b"objxfer") == 2, "both hellos passed through the one in between"
-    door.listener.close()
 
 
 def test_a_bystander_who_only_passes_on_is_of_no_concern(door: Door) -> None:
