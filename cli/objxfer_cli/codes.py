@@ -75,6 +75,7 @@ class Invited:
 
         terms = {
             "on_burnt": self._burnt,
+            "on_moved": self._moved,
             "on_refused": lambda peer, error: visitors.say_refused(self._terminal, peer, error),
             "on_unannounced": self._unannounced,
             **terms,
@@ -108,6 +109,13 @@ class Invited:
         self._terminal.warning("somebody tried a wrong code: the one that was shown is burnt")
         if code is not None:
             self._show(code)
+
+    def _moved(self, code: objxfer.Code) -> None:
+        self._terminal.warning(
+            "somebody else on the network waits with the same number: the code that was shown is of"
+            " no use any more"
+        )
+        self._show(code)
 
     def _unannounced(self, error: Exception) -> None:
         self._terminal.warning(f"{error}; {self._address} is needed on the other machine")

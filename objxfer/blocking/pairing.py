@@ -1,7 +1,8 @@
 """Two that met by a code become peers: each keeps the pair, and knows that the other does.
 
 Each says one JSON object, ``{"name": …}``, and when it has kept the pair another one, ``{"kept":
-true}``; false, where it could not. A name is a proposal of what the side that says it may be called.
+true}``; false, where it could not. A name is a proposal of what the side that says it may be
+called.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def become_peers(
     except (ConnectionLost, Timeout) as error:
         raise type(error)(
             f"{error}, before {kept.name!r} said that it keeps the pair; this side does",
-            hint=f"if {kept.name!r} does not know this machine: \"objxfer peers remove"
-            f" {kept.name}\", and pair again",
+            hint=f'if {kept.name!r} does not know this machine: "objxfer peers remove'
+            f' {kept.name}", and pair again',
         ) from error
     except BaseException:
         with contextlib.suppress(ObjxferError):

@@ -159,9 +159,7 @@ def test_nothing_is_kept_where_the_other_side_says_so_and_leaves(anna: Peers, be
     assert list(anna) == []
 
 
-def test_it_is_kept_where_nobody_knows_whether_the_other_side_does(
-    anna: Peers, ben: Peers
-) -> None:
+def test_it_is_kept_where_nobody_knows_whether_the_other_side_does(anna: Peers, ben: Peers) -> None:
     """The last word may always be lost; then it is better that both keep it than that one does."""
     with met(anna, ben) as (there, here):
         here.send({"name": "ben"}, serializer="json")
