@@ -54,8 +54,8 @@ class Host:
     """Waits for one guest with a code, and from then on for that guest alone.
 
     Listens over TLS from the beginning, and announces the room of its code from the first
-    ``accept`` until the guest is in; the room of the next code where one is burnt, or taken. What that needs
-    is imported, and done, in a thread of its own. Leaving its ``with`` block closes it.
+    ``accept`` until the guest is in; the room of the next code where one is burnt, or taken. What
+    that needs is imported, and done, in a thread of its own. Leaving its ``with`` block closes it.
 
     Attributes:
         urls: where others can connect to, the likeliest first.
