@@ -100,7 +100,14 @@ class Invited:
         if others := [options.short(url) for url in urls[1:]]:
             self._terminal.needed(f"  or, as it may be: {listed(others, len(others))}")
         if self._qr:
-            for line in _drawn(there):
+            drawn, columns = _drawn(there), self._terminal.columns
+            if columns is not None and columns < (width := len(drawn[0])):
+                # Broken lines are nothing that a camera could read.
+                self._terminal.warning(
+                    f"the QR code takes {width} columns, and this terminal has {columns}"
+                )
+                return
+            for line in drawn:
                 self._terminal.needed(line)
 
     # --- in threads of their own ---
