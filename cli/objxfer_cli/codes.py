@@ -75,6 +75,7 @@ class Invited:
 
         terms = {
             "on_burnt": self._burnt,
+            "on_moved": self._moved,
             "on_refused": lambda peer, error: visitors.say_refused(self._terminal, peer, error),
             "on_unannounced": self._unannounced,
             **terms,
@@ -99,7 +100,14 @@ class Invited:
         if others := [options.short(url) for url in urls[1:]]:
             self._terminal.needed(f"  or, as it may be: {listed(others, len(others))}")
         if self._qr:
-            for line in _drawn(there):
+            drawn, columns = _drawn(there), self._terminal.columns
+            if columns is not None and columns < (width := len(drawn[0])):
+                # Broken lines are nothing that a camera could read.
+                self._terminal.warning(
+                    f"the QR code takes {width} columns, and this terminal has {columns}"
+                )
+                return
+            for line in drawn:
                 self._terminal.needed(line)
 
     # --- in threads of their own ---
@@ -108,6 +116,13 @@ class Invited:
         self._terminal.warning("somebody tried a wrong code: the one that was shown is burnt")
         if code is not None:
             self._show(code)
+
+    def _moved(self, code: objxfer.Code) -> None:
+        self._terminal.warning(
+            "somebody else on the network waits with the same number: the code that was shown is of"
+            " no use any more"
+        )
+        self._show(code)
 
     def _unannounced(self, error: Exception) -> None:
         self._terminal.warning(f"{error}; {self._address} is needed on the other machine")

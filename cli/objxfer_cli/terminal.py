@@ -112,6 +112,14 @@ class Terminal:
         self.event("error", **more, message=text, hint=hint or None)
 
     @property
+    def columns(self) -> int | None:
+        """How many there are for what is said on the way; None where it is on no terminal."""
+        try:
+            return os.get_terminal_size(sys.stderr.fileno()).columns or None
+        except (AttributeError, ValueError, OSError):
+            return None
+
+    @property
     def attended(self) -> bool:
         """Whether there is somebody to ask."""
         return sys.stdin is not None and sys.stdin.isatty()

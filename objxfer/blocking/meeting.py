@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,7 +21,7 @@ from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import OnRefused, listen
 from objxfer.blocking.presence import listened_on
 from objxfer.blocking.terms import SAFE, Terms
-from objxfer.errors import CannotConnect, ObjxferError
+from objxfer.errors import CannotConnect, NameTaken, ObjxferError
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
@@ -38,8 +39,13 @@ is silent keeps us longer from the next."""
 _ROUND: Final = 10.0
 """Seconds after which the search begins anew: who could not be reached may be by then."""
 
+_MOVES: Final = 3
+"""Rooms that are given up because they are taken: who takes them all cannot keep us busy."""
+
 log = logging.getLogger("objxfer")
 
+OnMoved = Callable[[Code], None]
+"""Told, in a thread of its own, the code that is waited with from now on."""
 OnUnannounced = Callable[[Exception], None]
 """Told, in a thread of its own, why a room is not announced: others need the address then."""
 
@@ -48,8 +54,8 @@ class Host:
     """Waits for one guest with a code, and from then on for that guest alone.
 
     Listens over TLS from the beginning, and announces the room of its code from the first
-    ``accept`` until the guest is in; the room of the next code where one is burnt. What that needs
-    is imported, and done, in a thread of its own. Leaving its ``with`` block closes it.
+    ``accept`` until the guest is in; the room of the next code where one is burnt, or taken. What
+    that needs is imported, and done, in a thread of its own. Leaving its ``with`` block closes it.
 
     Attributes:
         urls: where others can connect to, the likeliest first.
@@ -60,6 +66,7 @@ class Host:
         url: str = "tls://",
         *,
         on_burnt: OnBurnt | None = None,
+        on_moved: OnMoved | None = None,
         on_refused: OnRefused | None = None,
         on_unannounced: OnUnannounced | None = None,
         interfaces: Sequence[str] | None = None,
@@ -74,6 +81,8 @@ class Host:
         Args:
             url: where, as for ``listen``.
             on_burnt: told the next code, or None after the last, as for ``Invitation``.
+            on_moved: told the next code where somebody else on the network waits in the room of the
+                last one, so that nobody would be led here; without it, there is no other.
             on_refused: told of each that was not let in, as for ``listen``.
             on_unannounced: told why a room is not announced; without it, that is a warning in
                 the log.
@@ -90,6 +99,8 @@ class Host:
             ObjxferError: the URL is none, or without TLS (exit code ``USAGE``).
         """
         self._on_burnt = on_burnt
+        self._on_moved = on_moved
+        self._moves = _MOVES
         self._on_unannounced = on_unannounced
         self._invitation = Invitation(on_burnt=self._burnt)
         self._codes: queue.SimpleQueue[Code | None] = queue.SimpleQueue()
@@ -170,17 +181,26 @@ class Host:
             with ExitStack() as announced:
                 try:
                     names = self._interfaces or listened_on(self._host)
+                    failed = partial(self._unannounced, code)
                     announced.enter_context(
-                        announce(
-                            str(code.room), port, interfaces=names, on_failed=self._on_unannounced
-                        )
+                        announce(str(code.room), port, interfaces=names, on_failed=failed)
                     )
                 except (ObjxferError, OSError) as error:
-                    if self._on_unannounced is None:
-                        log.warning("! %s", error)
-                    else:
-                        self._on_unannounced(error)
+                    self._unannounced(code, error)
                 code = self._codes.get()
+
+    def _unannounced(self, code: Code, error: Exception) -> None:
+        """Take another room where this one is taken; else say why it is not announced."""
+        if isinstance(error, NameTaken) and self._on_moved is not None and self._moves:
+            self._moves -= 1
+            moved = self._invitation.move(code)
+            if moved is not None:
+                self._codes.put(moved)
+                self._on_moved(moved)
+        elif self._on_unannounced is not None:
+            self._on_unannounced(error)
+        else:
+            log.warning("! %s", error)
 
 
 def meet(

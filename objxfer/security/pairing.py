@@ -183,6 +183,7 @@ class Invitation:
         code = code or Code.generate()
         self._on_burnt = on_burnt
         self._rooms = {code.room}
+        self._left = CODES - 1
         self._open: tuple[Code, Callable[[], bool]] | None = code, _once()
 
     @property
@@ -203,16 +204,34 @@ class Invitation:
 
     def burn(self) -> None:
         """Go on to the next code; for listeners, where whoever had the guess did not get in."""
-        if len(self._rooms) < CODES:
-            code = Code.generate()
-            while code.room in self._rooms:
-                code = Code.generate()
-            self._rooms.add(code.room)
-            self._open = code, _once()
+        if self._left:
+            self._left -= 1
+            self._go_on()
         else:
             self._open = None
         if self._on_burnt is not None:
             self._on_burnt(self.code)
+
+    def move(self, code: Code) -> Code | None:
+        """Go on to a code of another room, where somebody else waits in the room of this one.
+
+        No guess is won by it: it takes the one at the code, and so there is none left there.
+
+        Returns:
+            The code that is waited with from now on; None where ``code`` is not, or was tried.
+        """
+        waiting = self._open
+        if waiting is None or waiting[0] is not code or not waiting[1]():
+            return None
+        return self._go_on()
+
+    def _go_on(self) -> Code:
+        code = Code.generate()
+        while code.room in self._rooms:
+            code = Code.generate()
+        self._rooms.add(code.room)
+        self._open = code, _once()
+        return code
 
     def __repr__(self) -> str:
         return f"<Invitation by {self.code!r}>"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain, repeat
 from typing import Final
 
 import pytest
@@ -179,6 +181,24 @@ def test_a_room_that_cannot_be_announced_is_said() -> None:
         # Who knows the address comes in all the same.
         objxfer.connect(host.urls[0], key=spoken(host), peer_id=BEN).abandon()
         guest(came).abandon()
+
+
+def test_a_room_that_is_taken_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is given its number would be led to the other one, and burn the codes of both."""
+    moved: queue.SimpleQueue[Code] = queue.SimpleQueue()
+    rooms = chain((7, 7, 8), repeat(9))
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(rooms) - 1)
+    with announce("7", 9, interfaces=[LOOPBACK]) as other:
+        other.wait(PATIENCE)
+        host = waiting(on_moved=moved.put)
+        with accepting(host) as came:
+            first = spoken(host)
+            second = moved.get(timeout=PATIENCE)
+            assert (first.room, second.room) == (7, 8)
+            with pytest.raises(WrongCode):
+                objxfer.connect(host.urls[0], key=first)
+            meet(second, interfaces=[LOOPBACK], timeout=PATIENCE, peer_id=BEN).abandon()
+            guest(came).abandon()
 
 
 def test_waiting_ends_in_time_and_when_it_is_closed() -> None:

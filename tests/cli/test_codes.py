@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -418,6 +419,23 @@ def test_a_qr_code_is_drawn(commands: Commands) -> None:
     rows = [running.err_line() for _ in range((len(light) + 1) // 2)]
     halves = [(row.translate(UPPER), row.translate(LOWER)) for row in rows]
     assert [half for both in halves for half in both][: len(light)] == light
+
+
+@pytest.mark.parametrize(("columns", "drawn"), [(80, True), (33, True), (32, False)])
+def test_a_qr_code_is_not_broken_by_a_narrow_terminal(
+    commands: Commands, columns: int, drawn: bool
+) -> None:
+    with terminal() as (person, program):
+        termios.tcsetwinsize(program, (24, columns))
+        running = commands.start("send", "report.pdf", *HERE, "--qr", stderr=program)
+        said = b""
+        while (b"QR" if not drawn else "█ ▄▄▄▄▄ █".encode()) not in said:
+            said += os.read(person, 4096)
+        running.signal(signal.SIGINT)
+        running.finish()
+    assert ("█" in said.decode(errors="replace")) == drawn
+    if not drawn:
+        assert said.endswith(b"the QR code takes 33 columns, and this terminal has 32\r\n")
 
 
 def test_a_pipe_to_standard_output(commands: Commands) -> None:

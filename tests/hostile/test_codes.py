@@ -406,12 +406,14 @@ def test_who_has_a_code_talks_to_nobody_who_has_none(
 # --- what is lost, and what shows ---
 
 
-def test_a_delivery_by_a_code_is_not_begun_again(door: Door) -> None:
+def test_a_delivery_by_a_code_is_not_begun_again(inbox: Any) -> None:
+    door = Door(into=inbox)
     lost = begin(objxfer.push, __file__, to=door.url, key=CODE)
     door.listener.accept(PATIENCE).abandon()
     with pytest.raises(ConnectionLost):
         lost.result(PATIENCE)
     assert door.refusals.empty()
+    door.listener.close()
 
 
 def test_nothing_shows_a_code(door: Door, caplog: pytest.LogCaptureFixture) -> None:

@@ -386,3 +386,27 @@ def test_codes_do_not_load_the_package_before_it_is_needed() -> None:
         "Invitation().answer(1); assert 'spake2' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_room_is_left_without_winning_a_guess() -> None:
+    invitation = Invitation(CODE)
+    pending = invitation.answer(CODE.room)
+    moved = invitation.move(CODE)
+    assert moved is not None
+    assert moved is invitation.code
+    assert moved.room != CODE.room
+    assert not pending.claim()
+    assert invitation.move(CODE) is None, "it is not waited with any more"
+
+
+def test_a_room_is_not_left_behind_a_guess() -> None:
+    told: list[Code | None] = [CODE]
+    invitation = Invitation(CODE, on_burnt=told.append)
+    for _ in range(pairing.CODES):
+        code = told[-1]
+        assert code is not None
+        assert guess(invitation, code.room)
+        assert invitation.move(code) is None
+        invitation.burn()
+    assert told[-1] is None
+    assert invitation.move(CODE) is None
