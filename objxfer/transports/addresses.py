@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import queue
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from objxfer.errors import CannotConnect
@@ -70,6 +74,57 @@ def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
         # What IDNA says of a name with an empty label, or one that is too long.
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
     return [(family, address) for family, _, _, _, address in found]
+
+
+def resolve_aside(url: Url, told: Callable[[list[Address] | OSError], None]) -> None:
+    """Ask the resolver in a thread of its own: it knows no deadline, and is left where it hangs."""
+
+    def ask() -> None:
+        try:
+            told(resolve(url.host, url.port))
+        except OSError as error:
+            told(error)
+
+    threading.Thread(target=ask, name="objxfer-resolve", daemon=True).start()
+
+
+def look_up(url: Url, deadline: float) -> list[Url]:
+    """Return a URL for each address of the host of another, in the resolver's order.
+
+    Args:
+        url: of which only the folder is dropped.
+        deadline: when to give up, in seconds of ``time.monotonic()``.
+
+    Raises:
+        OSError: there is no such name, or no answer in time.
+    """
+    outcome: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    resolve_aside(url, outcome.put)
+    try:
+        found = outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise timed_out() from None
+    if isinstance(found, OSError):
+        raise found
+    hosts = dict.fromkeys(shown(address) for address in found)
+    return [Url(url.scheme, host, url.port) for host in hosts]
+
+
+def shown(address: Address) -> str:
+    """Return the host of an address, with its scope if it has any."""
+    host, _, *rest = address[1]
+    scope = rest[1] if rest else 0
+    if not scope or "%" in host:
+        return str(host)
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:
+        return f"{host}%{scope}"
+
+
+def timed_out() -> OSError:
+    """Return the error of a wait that took too long."""
+    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
 def why(error: OSError) -> str:
