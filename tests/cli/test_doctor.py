@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from objxfer.errors import ExitCode
 from objxfer.security.pairing import Pair
 from objxfer.security.peerfiles import Peer
 from support.commands import Commands, Finished
+from support.firewall import guard, needs_nft
 from support.machines import ANNOUNCE, MOVED_IPV4, Machine
 from support.neighbours import (
     HERE_IPV4,
@@ -43,8 +43,6 @@ while True:
     sock.sendall(sys.argv[2].encode())
 """
 """A program that says the same to each who comes, and keeps the last."""
-
-needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="needs nftables")
 
 
 def checks(finished: Finished) -> list[tuple[str, str]]:
@@ -304,14 +302,6 @@ class TestThisMachine:
 # --- over a cable ---
 
 
-def guard(neighbour: Neighbour, *rule: str) -> None:
-    """Give a machine a firewall with one rule for what comes in."""
-    hook = "{ type filter hook input priority 0; policy accept; }"
-    neighbour.run("nft", "add", "table", "inet", "guard")
-    neighbour.run("nft", "add", "chain", "inet", "guard", "input", hook)
-    neighbour.run("nft", "add", "rule", "inet", "guard", "input", *rule)
-
-
 @needs_cable
 class TestOnACable:
     """Anna here, the nas there, with the same key."""
@@ -370,11 +360,8 @@ class TestOnACable:
 
     @needs_nft
     def test_a_firewall_of_this_machine(self, anna: Machine, nas: Machine, cable: Cable) -> None:
-        hook = "{ type filter hook output priority 0; policy accept; }"
-        cable.here.run("nft", "add", "table", "inet", "guard")
-        cable.here.run("nft", "add", "chain", "inet", "guard", "output", hook)
-        rule = ("tcp", "dport", "6259", "reject", "with", "icmpx", "admin-prohibited")
-        cable.here.run("nft", "add", "rule", "inet", "guard", "output", *rule)
+        rule = "tcp dport 6259 reject with icmpx admin-prohibited"
+        guard(cable.here, *rule.split(), hook="output")
         seen = anna.run("doctor", f"tls://{THERE_IPV4}", "--json")
         assert checks(seen) == up_to("connect")
         assert seen.code == ExitCode.CANNOT_CONNECT

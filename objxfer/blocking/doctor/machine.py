@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from typing import Final
 
 from objxfer import __version__
@@ -26,6 +27,7 @@ from objxfer.errors import ExitCode
 from objxfer.protocol.chunks import VERSION
 from objxfer.security.keyfiles import StrPath
 from objxfer.security.peers import Peers
+from objxfer.serializers.base import GROUP
 
 _YEARS: Final = range(2025, 2100)
 """Years that a clock may show: it was not sooner when this was written."""
@@ -70,10 +72,12 @@ def _features() -> Check:
     else:
         arrays = f"numpy {np.__version__}"
     accepted = ", ".join(SAFE)
+    plug_ins = sorted({entry_point.name for entry_point in entry_points(group=GROUP)})
+    more = ", ".join(["pickle, cloudpickle", *plug_ins])
     return ok(
         "features",
-        f"protocol version {VERSION}; objects as {accepted}, and as pickle or cloudpickle where a"
-        f" receiver asks for it; {arrays}",
+        f"protocol version {VERSION}; objects as {accepted}, and where a receiver asks for it as"
+        f" {more}; {arrays}",
     )
 
 

@@ -95,7 +95,7 @@ def check_multicast() -> Iterator[Check]:
         if len(chosen) > _MOST:
             yield ok("multicast", f"not tried on {len(chosen) - _MOST} more interfaces")
         if services is not None:
-            yield from _who_is_there(services, instance)
+            yield from _who_is_there(services)
 
 
 class _Echo:
@@ -148,11 +148,11 @@ def _no_matter(_: Exception) -> None:
     """The check says it."""
 
 
-def _who_is_there(services: Iterator[Service], ours: str) -> Iterator[Check]:
+def _who_is_there(services: Iterator[Service]) -> Iterator[Check]:
     seen = set()
     with suppress(ObjxferError):
         for service in services:
-            if not service.instance.startswith(ours):
+            if service.port != _NOBODY:  # which is one that looks, too
                 seen.add(service.instance.casefold())
         count = "1 objxfer is" if len(seen) == 1 else f"{len(seen) or 'no'} objxfers are"
         yield ok("services", f"{count} announced on the network now")
@@ -229,7 +229,8 @@ def check_firewall() -> Check:
         seen.append(rules)
     if rules is None:
         none = "no firewall shows itself" if not seen else ""
-        seen += [each for each in (none, "its rules are shown to root only") if each]
+        hidden = "its rules are shown to root only" if os.geteuid() else "nft is not there to ask"
+        seen += [each for each in (none, hidden) if each]
     if not seen:
         return ok("firewall", "none filters what comes in")
     return ok("firewall", "; ".join(seen), _LET_IN)
