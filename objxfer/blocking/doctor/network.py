@@ -227,10 +227,9 @@ def check_firewall() -> Check:
     rules = _input_rules()
     if rules:
         seen.append(rules)
-    if rules is None:
-        none = "no firewall shows itself" if not seen else ""
-        hidden = "its rules are shown to root only" if os.geteuid() else "nft is not there to ask"
-        seen += [each for each in (none, hidden) if each]
+    elif rules is None:
+        seen = seen or ["none shows itself"]
+        seen.append("rules are shown to root only" if os.geteuid() else "nft is not there to ask")
     if not seen:
         return ok("firewall", "none filters what comes in")
     return ok("firewall", "; ".join(seen), _LET_IN)
