@@ -121,16 +121,17 @@ def ends(sock: socket.socket) -> None:
     sock.close()
 
 
-def introduces_itself(**said: object) -> Answer:
-    """One that says a hello, whatever it is told, and ends."""
+def introduces_itself(*, behind: bytes = b"", ends: bool = True, **said: object) -> Answer:
+    """One that says a hello, whatever it is told, and perhaps ends."""
     own = Hello(Role.SERVER, Mode.KEY, b"n" * 32, b"p" * 16, key_id=bytes.fromhex(KEY.id))
     for name, value in said.items():
         object.__setattr__(own, name, value)
 
     def answer(sock: socket.socket) -> None:
         sock.recv(4096)
-        sock.sendall(own.pack())
-        sock.close()
+        sock.sendall(own.pack() + behind)
+        if ends:
+            sock.close()
 
     return answer
 
@@ -356,6 +357,30 @@ def test_a_hello_that_is_none(said: bytes, key_file: Path) -> None:
     assert failure.status is Status.FAILED
     assert failure.exit_code is ExitCode.MISMATCH
     assert failure.message.isprintable()
+
+
+def test_somebody_who_sends_back_what_it_is_told(key_file: Path) -> None:
+    with answering(lambda sock: sock.sendall(sock.recv(4096))) as port:
+        checks = list(examine(f"tcp://127.0.0.1:{port}", key_file=key_file))
+    assert of("hello", checks).message == "it sends back what it is told: another program"
+    assert of("hello", checks).exit_code is ExitCode.MISMATCH
+
+
+def test_somebody_who_hangs_after_the_hello(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(way, "SECONDS", 0.3)
+    with answering(introduces_itself(ends=False)) as port:
+        checks = list(examine(f"tcp://127.0.0.1:{port}", key_file=key_file))
+    assert outcome(checks)["hello"] == "ok"
+    assert "and then nothing" in of("proof", checks).message
+    assert of("proof", checks).exit_code is ExitCode.TIMEOUT
+
+
+def test_a_proof_without_a_key_that_does_not_match() -> None:
+    with answering(introduces_itself(mode=Mode.NONE, key_id=b"", behind=bytes(32))) as port:
+        checks = list(examine(f"tcp://127.0.0.1:{port}", insecure=True))
+    assert of("proof", checks).message == "it has no key, and its proof does not match"
 
 
 def test_somebody_who_is_busy(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

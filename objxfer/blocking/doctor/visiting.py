@@ -26,12 +26,7 @@ from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
 from objxfer.blocking.trust import Lasting
-from objxfer.errors import (
-    AuthenticationError,
-    ObjxferError,
-    Timeout,
-    WrongKey,
-)
+from objxfer.errors import AuthenticationError, ObjxferError, Timeout, WrongKey
 from objxfer.files.entries import IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.chunks import VERSION
@@ -39,7 +34,7 @@ from objxfer.protocol.hello import Hello, Mode, Role
 from objxfer.transfer.exchange import Exchange
 from objxfer.transports.dialling import dial
 from objxfer.transports.probing import Attempt
-from objxfer.transports.urls import Url
+from objxfer.transports.urls import DEFAULT_PORT, Url
 
 STEPS: Final = ("tls", "hello", "proof", "round_trip")
 """The checks of a visit, in order."""
@@ -109,7 +104,7 @@ class Visit:
             return
         yield ok("tls", "TLS 1.3" if self.url.encrypted else "not asked for: tcp:// is signed only")
         theirs = self.theirs
-        if theirs is None or not theirs.versions[0] <= VERSION <= theirs.versions[1]:
+        if theirs is None or theirs.role is Role.CLIENT or not _in_common(theirs):
             yield self._failed("hello")
             return
         yield ok("hello", _introduced(theirs))
@@ -167,9 +162,7 @@ class Visit:
         if greeter is None:
             return cut_off(port)
         if greeter.theirs is not None:
-            if isinstance(error, AuthenticationError):
-                return _not_proved(greeter.terms, greeter.theirs, error)
-            return _no_common_version(greeter.theirs)
+            return _behind_the_hello(greeter.terms, greeter.theirs, error)
         said = greeter.said
         if said.startswith(TLS_ALERT) and not self.url.encrypted:
             return on_tls(self.url)
@@ -258,7 +251,7 @@ def _introduced(theirs: Hello) -> str:
     takes = ["files and folders"] if theirs.trees else []
     if theirs.serializers:
         takes.append(f"objects as {_harmless(', '.join(theirs.serializers))}")
-    python = f"Python {_harmless(theirs.python)}" if theirs.python else "a Python unsaid"
+    python = f"Python {_harmless(theirs.python)}" if theirs.python else "no word of its Python"
     taken = f"takes {' and '.join(takes)}" if takes else "takes neither files nor objects"
     return f"objxfer of protocol {versions} (here {VERSION}), {python}; {taken}"
 
@@ -266,6 +259,27 @@ def _introduced(theirs: Hello) -> str:
 def _harmless(text: str) -> str:
     """Return words of a peer, cut, in which everything but printable ASCII is escaped."""
     return ascii(text[:_LONGEST])[1:-1] + ("…" if len(text) > _LONGEST else "")
+
+
+def _in_common(theirs: Hello) -> bool:
+    low, high = theirs.versions
+    return low <= VERSION <= high
+
+
+def _behind_the_hello(terms: Terms, theirs: Hello, error: ObjxferError | None) -> Words | None:
+    """Say what it means that it failed although somebody said this hello."""
+    if theirs.role is Role.CLIENT:
+        return Words(
+            "it sends back what it is told: another program",
+            f"name the port of objxfer; without one it is {DEFAULT_PORT}",
+        )
+    if not _in_common(theirs):
+        return _no_common_version(theirs)
+    if isinstance(error, AuthenticationError):
+        return _not_proved(terms, theirs, error)
+    if isinstance(error, Timeout):
+        return Words("it says hello, and then nothing: it hangs", "start it anew there")
+    return None
 
 
 def _no_common_version(theirs: Hello) -> Words:
@@ -317,7 +331,7 @@ def _not_proved(terms: Terms, theirs: Hello, error: AuthenticationError) -> Word
                 "it waits for a code",
                 "type the code that it shows: objxfer send PATH --code CODE",
             )
-        case Mode.PAIR if trust.modes != [Mode.PAIR]:
+        case Mode.PAIR:
             return Words(
                 "it lets in its peers, and nobody who has another key",
                 'if it is a peer, use its name ("objxfer peers" shows it); else run "objxfer pair"'
@@ -330,6 +344,8 @@ def _not_proved(terms: Terms, theirs: Hello, error: AuthenticationError) -> Word
             )
         case Mode.KEY if not trust.keyring:
             return Words("it has a key, and asks for it", "name it with --key FILE")
+        case Mode.NONE:
+            return Words("it has no key, and its proof does not match", "update objxfer there")
         case _:
             return Words(
                 f"it does not hold our key ({trust.key_id})",
