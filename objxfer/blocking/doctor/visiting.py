@@ -144,8 +144,8 @@ class Visit:
         if not times:
             return warning(
                 "round_trip",
-                f"no answer in {_PING_SECONDS:g} s: it is busy with somebody else, and this machine"
-                " is next",
+                f"no answer in {_PING_SECONDS:g} s: it is busy with somebody else now",
+                '"objxfer receive" takes one delivery, and ends; "objxfer serve" many at once',
             )
         least, middle = (f"{1000 * each:.3g} ms" for each in (min(times), statistics.median(times)))
         return ok("round_trip", f"{least} at best, {middle} in the middle of {len(times)}")
