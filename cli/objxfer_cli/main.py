@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "digest": "Show the digests of files here, or check them against receipts.",
     "pair": "Remember another machine, and be remembered.",
     "peers": "Show, rename and remove the machines that are remembered.",
+    "doctor": "Say why it does not connect, and what to do.",
     "keygen": "Make a new key.",
     "demo": "Show everything once, on this machine.",
 }

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import objxfer
 from objxfer.blocking import presence
-from objxfer.errors import ObjxferError, WrongKey
+from objxfer.errors import ConnectionLost, ObjxferError, WrongKey
 from objxfer.security.peers import Peers
 from objxfer_cli import events, failures
 from objxfer_cli.terminal import Terminal
@@ -61,7 +61,13 @@ def say_idle(
 
 
 def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
-    """Say that somebody was not let in; ``when`` goes in front."""
+    """Say that somebody was not let in; ``when`` goes in front.
+
+    Of who vanished nothing is said: one who calls all addresses of this machine at once hangs up
+    on all but the first that answers.
+    """
+    if isinstance(error, ConnectionLost):
+        return
     reason = refusal(error, peer)
     terminal.visitor(f"{when}{peer} refused: {reason}")
     terminal.event("refused", peer=peer, **events.reason(error, reason))

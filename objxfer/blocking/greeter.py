@@ -12,13 +12,15 @@ from typing import Final
 from objxfer.blocking.terms import Terms
 from objxfer.errors import ConnectionLost, ObjxferError, ProtocolMismatch, WrongCode, WrongKey
 from objxfer.protocol.handshake import ENCRYPTED, PLAIN, Established
-from objxfer.protocol.hello import HELLO_LIMIT, Role
+from objxfer.protocol.hello import HELLO_LIMIT, Hello, Role
 from objxfer.security.sealing import TAG_SIZE
 from objxfer.transports.base import Transport
 from objxfer.transports.sockets import SocketTransport
 from objxfer.transports.tls import TlsTransport
 
 _AT_ONCE: Final = HELLO_LIMIT + TAG_SIZE
+_FIRST: Final = 64
+"""Bytes that are kept of what the peer says first."""
 
 
 class Greeter:
@@ -49,6 +51,22 @@ class Greeter:
         self._handshake = None if encrypted else terms.handshake(role, PLAIN)
         self._outgoing = b"" if self._handshake is None else self._handshake.greeting()
         self._buffer = memoryview(bytearray(_AT_ONCE))
+        self._said = b""
+
+    @property
+    def secured(self) -> bool:
+        """Whether TLS is agreed on, or is not asked for."""
+        return self._handshake is not None
+
+    @property
+    def said(self) -> bytes:
+        """The first bytes of the peer, inside TLS if there is such, to tell what it speaks."""
+        return self._tls.first if self._tls is not None and not self.secured else self._said
+
+    @property
+    def theirs(self) -> Hello | None:
+        """What the peer says of itself; it is not proven before ``established`` is set."""
+        return None if self._handshake is None else self._handshake.theirs
 
     @property
     def heard(self) -> bool:
@@ -110,6 +128,8 @@ class Greeter:
                 return False
             if size == 0:
                 raise self._named(handshake.lost())
+            if len(self._said) < _FIRST:
+                self._said += self._buffer[: min(size, _FIRST - len(self._said))]
             try:
                 self._outgoing = handshake.receive(bytes(self._buffer[:size]))
             except ObjxferError as error:

@@ -163,6 +163,28 @@ class Pump:
             raise
         self.flush()
 
+    def ping(self, number: int, timeout: float) -> float | None:
+        """Ask the peer for a sign of life; call it with the lock held.
+
+        Args:
+            number: unlike that of the ping before.
+            timeout: seconds to wait for the answer.
+
+        Returns:
+            The seconds it took, or None where none came in time; the connection stays usable.
+
+        Raises:
+            ObjxferError: the connection is dead, or closed or ended by this side.
+        """
+        self.check_open()
+        session = self.exchange.session
+        began = time.monotonic()
+        session.ping(number)
+        self.write()
+        if not self.wait(lambda: session.ponged == number, timeout):
+            return None
+        return time.monotonic() - began
+
     def check_open(self) -> None:
         """Check that items can be opened; call it with the lock held.
 

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from objxfer.errors import (
     AuthenticationError,
+    ConnectionLost,
     ObjxferError,
     ProtocolMismatch,
     WrongCode,
@@ -134,8 +135,9 @@ class Handshake:
     """What a server that failed with ``receive`` should still say, so that both know why."""
     guessed: bool = False
     """Whether the peer has made its one guess at the secret, right or wrong."""
+    theirs: Hello | None = None
+    """What the peer says of itself, once that is a whole and valid hello; it is not proven yet."""
     _received: bytearray = field(default_factory=bytearray)
-    _theirs: Hello | None = None
     _their_hello: bytes = b""
     _own_hello: bytes = b""
     _transcript: bytes = b""
@@ -157,7 +159,7 @@ class Handshake:
     @property
     def heard(self) -> bool:
         """Whether the peer has said a whole and valid hello."""
-        return self._theirs is not None
+        return self.theirs is not None
 
     @property
     def proved(self) -> bool:
@@ -172,21 +174,23 @@ class Handshake:
             AuthenticationError: it does not hold the secret, or wants another mode.
         """
         self._received += data
-        if self._theirs is None:
-            self._theirs = self._read_hello()
-            if self._theirs is None:
+        if self.theirs is None:
+            self.theirs = self._read_hello()
+            if self.theirs is None:
                 return b""
         answer = b""
         if not self._transcript:
-            answer = self._meet(self._theirs)
+            answer = self._meet(self.theirs)
         if len(self._received) >= TAG_SIZE:
             proof = bytes(self._received[:TAG_SIZE])
-            answer += self._finish(self._theirs, proof, bytes(self._received[TAG_SIZE:]))
+            answer += self._finish(self.theirs, proof, bytes(self._received[TAG_SIZE:]))
         return answer
 
     def lost(self) -> ObjxferError:
         """Return what the end of the stream means before the handshake is through."""
-        if self._theirs is None:
+        if self.theirs is None:
+            if self.own.role is Role.SERVER and not self._received:
+                return ConnectionLost("the peer left without a word")
             return ProtocolMismatch("the peer ended the connection before it said hello")
         if self.own.mode is not Mode.CODE:
             return WrongKey("the peer ended the handshake: it does not hold our key")
@@ -275,8 +279,8 @@ class Handshake:
     def _keys(self) -> Schedule:
         """Derive the keys when they are first needed: who leaves before costs nothing more."""
         if self._schedule is None:
-            assert self._theirs is not None
-            agreed = self.secret.agree(self._theirs.element)
+            assert self.theirs is not None
+            agreed = self.secret.agree(self.theirs.element)
             self._schedule = Schedule.derive(agreed, self._transcript)
         return self._schedule
 

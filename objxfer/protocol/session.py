@@ -106,6 +106,8 @@ class Session:
         """We have said that we are through."""
         self.peer_ended = False
         """The peer has said that it is through."""
+        self.ponged = 0
+        """The number of the last ping that the peer has answered; 0 before."""
         self.chunks_in = self.bytes_in = self.bytes_out = 0
         """Verified chunks, and bytes both ways, as a statistic."""
         early = established.early
@@ -375,6 +377,7 @@ class Session:
                 raise ConnectionLost("the peer gave the connection up; its log says why")
             case _:
                 assert isinstance(message, Pong)
+                self.ponged = message.number
 
     def _start(self, item: int, message: Opening) -> None:
         """Put a new item into the states its opening leaves it in; over, it is not kept."""

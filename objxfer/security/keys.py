@@ -67,7 +67,7 @@ class Key:
             KeyFileError: the file is absent, is not one well-formed key, is no regular file
                 reached without a link, belongs to someone else, or others may read it.
         """
-        chosen = _named(path) or default_path()
+        chosen = looked_for(path)
         try:
             return _one_key(chosen)
         except FileNotFoundError:
@@ -201,6 +201,15 @@ def as_keyring(key: Key | Keyring | StrPath | None) -> Keyring | None:
     if key is None or isinstance(key, Keyring):
         return key
     return Keyring(key)
+
+
+def looked_for(path: StrPath | None = None) -> Path:
+    """Return where ``Key.load`` and ``Key.find`` look for the key.
+
+    Raises:
+        KeyFileError: the environment names no file, or a key or a code is given for the path.
+    """
+    return _named(path) or default_path()
 
 
 def default_path() -> Path:

@@ -40,6 +40,7 @@ from objxfer.security.peerfiles import (
 )
 
 _OURS: Final = ".objxfer"
+_ID: Final = f"{_OURS}-id"
 _PATIENCE: Final = 10.0
 _TICK: Final = 0.01
 _SETTLED: Final = 1_000_000_000
@@ -154,15 +155,29 @@ class Peers:
         Raises:
             KeyFileError: their file cannot be used, or made.
         """
-        path = self.folder / f"{_OURS}-id"
-        with contextlib.suppress(FileNotFoundError):
-            return decode_id(path, private.read(path, ID_KIND))
+        known = self.known_id()
+        if known is not None:
+            return known
         with self._locked():
-            with contextlib.suppress(FileNotFoundError):
-                return decode_id(path, private.read(path, ID_KIND))
+            known = self.known_id()
+            if known is not None:
+                return known
+            path = self.folder / _ID
             made = secrets.token_bytes(PEER_ID_SIZE - 1) + b"\1"  # not all zero, ever
             private.replace(path, encode_id(made), ID_KIND)
             return made
+
+    def known_id(self) -> bytes | None:
+        """Return the 16 bytes that this machine goes by, or None where nobody needed any yet.
+
+        Raises:
+            KeyFileError: their file cannot be used.
+        """
+        path = self.folder / _ID
+        try:
+            return decode_id(path, private.read(path, ID_KIND))
+        except FileNotFoundError:
+            return None
 
     # --- writing ---
 

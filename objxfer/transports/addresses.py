@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import queue
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from objxfer.errors import CannotConnect
@@ -91,6 +95,40 @@ def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
     return [(family, address) for family, _, _, _, address in found]
 
 
+def resolve_aside(url: Url, told: Callable[[list[Address] | OSError], None]) -> None:
+    """Ask the resolver in a thread of its own: it knows no deadline, and is left where it hangs."""
+
+    def ask() -> None:
+        try:
+            told(resolve(url.host, url.port))
+        except OSError as error:
+            told(error)
+
+    threading.Thread(target=ask, name="objxfer-resolve", daemon=True).start()
+
+
+def look_up(url: Url, deadline: float) -> list[Url]:
+    """Return a URL for each address of the host of another, in the resolver's order.
+
+    Args:
+        url: of which only the folder is dropped.
+        deadline: when to give up, in seconds of ``time.monotonic()``.
+
+    Raises:
+        OSError: there is no such name, or no answer in time.
+    """
+    outcome: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    resolve_aside(url, outcome.put)
+    try:
+        found = outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise timed_out() from None
+    if isinstance(found, OSError):
+        raise found
+    hosts = dict.fromkeys(host_of(address) for _, address in found)
+    return [Url(url.scheme, host, url.port) for host in hosts]
+
+
 def host_of(address: Any) -> str:
     """Return the host of a socket address, with the scope that some IPv6 addresses need."""
     host, _, *rest = address
@@ -110,6 +148,11 @@ def _unmapped(host: str) -> str:
     (RFC 4291).
     """
     return host.removeprefix(_MAPPED) if "." in host else host
+
+
+def timed_out() -> OSError:
+    """Return the error of a wait that took too long."""
+    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
 def why(error: OSError) -> str:

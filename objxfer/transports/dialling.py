@@ -8,14 +8,21 @@ import os
 import queue
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from objxfer.errors import CannotConnect
-from objxfer.transports.addresses import Address, hint, host_of, resolve, why
+from objxfer.transports.addresses import (
+    Address,
+    hint,
+    host_of,
+    resolve,
+    resolve_aside,
+    timed_out,
+    why,
+)
 from objxfer.transports.urls import Url
 
 # RFC 8305, section 5: the delay between attempts, and the least that it may be.
@@ -26,11 +33,12 @@ _LOOK_UP_TICK: Final = 0.05
 # Addresses that a message names for one reason.
 _NAMED: Final = 4
 
+_MORE: Final = '"objxfer doctor TARGET" says more'
 # The more telling of several stands before the less.
 _HINTS: Final = {
     errno.ECONNREFUSED: 'start "objxfer receive" there first',
-    errno.ETIMEDOUT: "is the other machine on, and does no firewall lie in between?",
-    errno.EHOSTUNREACH: "are both machines on the same network?",
+    errno.ETIMEDOUT: f"is the other machine on, and does no firewall lie in between? {_MORE}",
+    errno.EHOSTUNREACH: f"are both machines on the same network? {_MORE}",
     errno.ENETUNREACH: "is this machine on the network?",
     errno.EINVAL: "a link-local address needs its interface, as in tls://[fe80::1%eth0]",
 }
@@ -188,15 +196,8 @@ class _Race:
             service.add(resolve(url.host, url.port, socket.AI_NUMERICHOST))
             return
 
-        def look_up() -> None:
-            try:
-                self._outcomes.put((service, url.host, resolve(url.host, url.port)))
-            except OSError as error:
-                self._outcomes.put((service, url.host, error))
-
-        # The resolver knows no deadline, so it is left behind where it hangs.
         self._looked_up.append(url.host)
-        threading.Thread(target=look_up, name="objxfer-resolve", daemon=True).start()
+        resolve_aside(url, lambda outcome: self._outcomes.put((service, url.host, outcome)))
 
     def _take_outcomes(self, *, wait: bool) -> None:
         """Take in what was looked up; wait for it until the deadline if nothing else goes on."""
@@ -235,40 +236,20 @@ class _Race:
         self._services.rotate(-1)
         address = service.take()
         try:
-            sock = socket.socket(address[0], socket.SOCK_STREAM)
+            return begin(address, selector, (service, address))
         except OSError as error:
             self._errors.append((host_of(address[1]), error))
             return None
-        try:
-            sock.settimeout(0)
-            sock.connect(address[1])
-        except BlockingIOError:
-            selector.register(sock, selectors.EVENT_WRITE, (service, address))
-            return None
-        except OSError as error:
-            sock.close()
-            self._errors.append((host_of(address[1]), error))
-            return None
-        except BaseException:
-            sock.close()
-            raise
-        sock.settimeout(None)
-        return sock
 
     def _finish(
         self, selector: selectors.BaseSelector, key: selectors.SelectorKey
     ) -> socket.socket | None:
         """End an attempt that is over; return the socket if it is connected."""
-        sock = key.fileobj
-        assert isinstance(sock, socket.socket)
-        selector.unregister(sock)
-        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            sock.close()
-            self._errors.append((host_of(key.data[1][1]), OSError(number, os.strerror(number))))
+        outcome = end(selector, key)
+        if isinstance(outcome, OSError):
+            self._errors.append((host_of(key.data[1][1]), outcome))
             return None
-        sock.settimeout(None)
-        return sock
+        return outcome
 
     def _stop(self, selector: selectors.BaseSelector) -> None:
         """Close the attempts on their way, as if they had not been begun."""
@@ -284,13 +265,42 @@ class _Race:
             late += [host_of(service.take()[1]) for _ in range(len(service))]
         late += self._looked_up
         self._looked_up.clear()
-        self._errors += [(where, _timed_out()) for where in late]
+        self._errors += [(where, timed_out()) for where in late]
+
+
+def begin(address: Address, selector: selectors.BaseSelector, data: object) -> socket.socket | None:
+    """Begin to connect; return the socket if it is connected already, or let it be watched.
+
+    Raises:
+        OSError: it failed at once.
+    """
+    sock = socket.socket(address[0], socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        sock.connect(address[1])
+    except BlockingIOError:
+        selector.register(sock, selectors.EVENT_WRITE, data)
+        return None
+    except BaseException:
+        sock.close()
+        raise
+    sock.settimeout(None)
+    return sock
+
+
+def end(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> socket.socket | OSError:
+    """End an attempt that is over: return the connected socket, or why there is none."""
+    sock = key.fileobj
+    assert isinstance(sock, socket.socket)
+    selector.unregister(sock)
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        sock.close()
+        return OSError(number, os.strerror(number))
+    sock.settimeout(None)
+    return sock
 
 
 def _listed(where: list[str]) -> str:
     named, more = where[:_NAMED], len(where) - _NAMED
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
-
-
-def _timed_out() -> OSError:
-    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -27,12 +27,17 @@ _SLICE: Final = 4 * _RECORD
 # What a slice becomes: header, content type and tag add 22 bytes to a record (RFC 8446 section
 # 5.2). Feeding whole records was 9 % faster than 64 KiB, and twice as much no faster.
 _FEED: Final = 4 * (_RECORD + 22)
+_FIRST: Final = 64
+"""Bytes that are kept of what the peer says first."""
 
 
 class TlsTransport:
     """One end of a TLS stream; see ``Transport`` for the contract.
 
     ``handshake`` comes first; nothing may be sent or received before it returned True.
+
+    Attributes:
+        first: what the peer said first, below TLS, and no more than 64 bytes of it.
     """
 
     def __init__(self, inner: Transport, *, server: bool, name: str = "") -> None:
@@ -53,7 +58,7 @@ class TlsTransport:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
         # The stub knows no memoryview here, and says bytes where a buffer is given.
         self._read: Callable[[int, memoryview], int] = self._tls.read  # type: ignore[assignment]
-        self._first = b""  # of what the peer said, to tell TLS from something else
+        self.first = b""
         self._held = memoryview(b"")  # encrypted, and not yet taken by the inner transport
         self._more = True  # decrypted bytes, or records to decrypt, may be inside
         self._ended = False
@@ -74,14 +79,15 @@ class TlsTransport:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._push_quietly()
+                reset: ConnectionError | None = None
                 try:
                     size = self._feed()
-                except ConnectionError:
-                    size = 0
+                except ConnectionError as error:
+                    size, reset = 0, error
                 if size is None:
                     return False
                 if not size:
-                    raise self._ended_early() from None
+                    raise self._ended_early() from reset
             except ssl.SSLError as error:
                 self._push_quietly()  # the alert that tells the peer
                 raise self._disagreement(error) from None
@@ -196,8 +202,8 @@ class TlsTransport:
             size = self._inner.recv_into(scratch)
             if size:
                 self._incoming.write(scratch[:size])
-                if len(self._first) < 2:
-                    self._first += scratch[: min(size, 2)]
+                if len(self.first) < _FIRST:
+                    self.first += scratch[: min(size, _FIRST - len(self.first))]
             return size
         finally:
             _idle.append(scratch)
@@ -225,6 +231,8 @@ class TlsTransport:
             self._held = memoryview(b"")
 
     def _ended_early(self) -> ObjxferError:
+        if self._server and not self.first:
+            return ConnectionLost(f"{self._name} left without a word")
         if self._heard_tls():
             return ConnectionLost(f"{self._name} went away during the TLS handshake")
         return self._no_tls()
@@ -243,7 +251,7 @@ class TlsTransport:
 
     def _heard_tls(self) -> bool:
         # RFC 8446 section 5.1: a record begins with its type and 3, the major version.
-        return len(self._first) >= 2 and self._first[0] in range(20, 24) and self._first[1] == 3
+        return len(self.first) >= 2 and self.first[0] in range(20, 24) and self.first[1] == 3
 
 
 # Buffers for feeding, lent for one call: as many as threads were feeding at once, and not one

@@ -73,6 +73,7 @@ OPTIONS = {
     "digest": {"-c", "--json", "-q", "-v"},
     "pair": {"--as", "--listen", "--from", "--json", "-q", "-v"},
     "peers": {"--json", "-q", "-v"},
+    "doctor": {"--key", "--insecure", "--json", "-v"},
     "keygen": set(),
     "demo": set(),
 }

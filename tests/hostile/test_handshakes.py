@@ -738,7 +738,7 @@ def downgraded(mode: Mode) -> Callable[[Way, bytes], Forge]:
             hello = replace(hello, key_id=key_id, intended=Hello.unpack(data).peer_id)
             side = Handshake(hello, b"tls", NOTHING)
             side.channel = channel
-            side._theirs = Hello.unpack(data)
+            side.theirs = Hello.unpack(data)
             return hello.pack() + side._proof()
 
         return first(say)

@@ -141,8 +141,9 @@ def test_the_deadline_holds_for_connecting(listener: socket.socket) -> None:
 
 
 def test_an_address_that_swallows_packets(deaf: socket.socket) -> None:
-    with pytest.raises(CannotConnect, match=r"connection timed out$"):
+    with pytest.raises(CannotConnect, match=r"connection timed out$") as caught:
         dial(url(deaf), time.monotonic() + 0.05)
+    assert caught.value.hint.endswith('"objxfer doctor TARGET" says more')
 
 
 def test_those_that_swallow_packets_leave_time_for_the_last(

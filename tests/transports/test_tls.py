@@ -164,8 +164,15 @@ def test_a_plain_client_does_not_speak_tls(said: bytes) -> None:
     assert caught.value.hint == "it may be calling with tcp://"
 
 
-@pytest.mark.parametrize("said", [b"", b"\x16", b"ab"])
-def test_a_peer_that_hangs_up_at_once_does_not_speak_tls(said: bytes) -> None:
+def test_a_client_that_hangs_up_at_once_has_said_nothing_wrong() -> None:
+    inner, other = pair()
+    other.close()
+    with pytest.raises(ConnectionLost, match="memory left without a word"):
+        TlsTransport(inner, server=True).handshake()
+
+
+@pytest.mark.parametrize("said", [b"\x16", b"ab"])
+def test_a_client_that_hangs_up_after_a_byte_or_two_does_not_speak_tls(said: bytes) -> None:
     inner, other = pair()
     other.send([said])
     other.close()
