@@ -52,7 +52,7 @@ class Connection:
     an exception tells the peer that the rest is missing.
 
     Attributes:
-        peer: the other side's address.
+        peer, name: the other side's address; what ``Peers`` or ``Rules`` that let it in call it.
         url: where it is, as one would connect to it.
         key_id: what the key is called that both sides hold by now; empty if nobody proved any.
         pair: what this side needs to meet the peer again without a code; None where no code was
@@ -70,9 +70,9 @@ class Connection:
         self.key_id = established.key_id.hex()
         self.pair = established.pair
         self._terms = greeter.terms
-        exchange = Exchange(established, greeter.terms.limits, time.monotonic())
-        self._pump = Pump(greeter.transport, exchange)
-        self._exchange = exchange
+        self.name = greeter.terms.trust.name_of(established)
+        self._exchange = Exchange(established, greeter.terms.limits, time.monotonic())
+        self._pump = Pump(greeter.transport, self._exchange)
         self._inbox = Inbox(self._pump, greeter.terms)
         self._largest = established.theirs.limits
         self._serializers: dict[str, AnySerializer] = {}

@@ -139,7 +139,7 @@ def test_the_folder_must_exist(commands: Commands) -> None:
 
 
 def test_nothing_is_kept_of_a_sender_that_has_gone() -> None:
-    watcher = _Watcher(Terminal(), None)
+    watcher = _Watcher(Terminal())
     with connected() as (_, there):
         watcher.connected(1, there)
         watcher.ended(1, there)
