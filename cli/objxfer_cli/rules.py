@@ -18,7 +18,7 @@ from objxfer.blocking.rules import RIGHTS
 from objxfer.errors import ExitCode, KeyFileError, ObjxferError, RuleError
 from objxfer.files.entries import why
 from objxfer.security.keys import Keyring
-from objxfer.security.peerfiles import normal
+from objxfer.security.peerfiles import check_name
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import Url
 from objxfer.units import parse_size, size
@@ -134,23 +134,26 @@ class Rulebook:
         """Return all grants; notes by their names where they are written."""
         grants: list[Grant] = []
 
-        def add(name: str, values: Mapping[str, object], file: _File | None) -> None:
-            known, place = places.get(normal(name)), _Place(file, name)
-            if known is not None:
-                other = (
-                    "twice" if file is None and known.file is None else f"at {known.at('')}, too"
-                )
-                raise _wrong(place.at(""), f"{name!r} is named {other}")
-            places[normal(name)] = place
-            beside = "" if file is None else os.path.dirname(file.path)
-            grants.append(_grant(normal(name), values, beside))
+        def add(written: str, file: _File | None) -> str:
+            place = _Place(file, written)
+            try:
+                name = check_name(written)
+            except ObjxferError as error:
+                raise _wrong(place.at(""), str(error), hint=error.hint) from error
+            known = places.setdefault(name, place)
+            if known is not place:
+                also = "twice" if known.file is file is None else f"at {known.at('')}, too"
+                raise _wrong(place.at(""), f"{name!r} is named {also}")
+            return name
 
         for value in self._named:
-            add(*_typed(value), None)
+            written, colon, rest = value.partition(":")
+            name = add(written, None)
+            grants.append(_grant(name, _typed(name, rest) if colon else {}, ""))
         if self._path is not None:
             file = _File(self._path)
-            for name, values in file.tables():
-                add(name, values, file)
+            for written, values in file.tables():
+                grants.append(_grant(add(written, file), values, os.path.dirname(file.path)))
         return grants
 
 
@@ -262,18 +265,17 @@ def _told(rules: Rules, grant: Grant) -> str:
     return f"{who} may push{where} (quota {size(grant.quota)}, {size(used)} used)"
 
 
-def _typed(value: str) -> tuple[str, dict[str, object]]:
-    """Return the name and the fields of a value of ``--peer``."""
-    name, colon, rest = value.partition(":")
+def _typed(name: str, rest: str) -> dict[str, object]:
+    """Return the fields of a value of ``--peer``."""
     values: dict[str, object] = {}
-    for part in rest.split(",") if colon else ():
+    for part in rest.split(","):
         field, equals, given = part.partition("=")
         if not equals:
             raise RuleError(name, "", f"{part!r} is no rule: as in quota=50GB; {_KNOWN}")
         if field in values:
             raise RuleError(name, "", f"{field!r} is there twice")
         values[field] = given
-    return name, values
+    return values
 
 
 def _grant(name: str, values: Mapping[str, object], beside: str) -> Grant:
@@ -341,9 +343,7 @@ def _placed(places: dict[str, _Place]) -> Iterator[None]:
     try:
         yield
     except RuleError as error:
-        place = places.get(normal(error.name))
-        where = place.at(error.field) if place else "--peer"
-        raise _wrong(where, str(error), hint=error.hint) from error
+        raise _wrong(places[error.name].at(error.field), str(error), hint=error.hint) from error
 
 
 def _wrong(where: str, message: str, *, hint: str = "") -> ObjxferError:

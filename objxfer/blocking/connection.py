@@ -160,7 +160,7 @@ class Connection:
             ConnectionClosed: the peer ended the connection; nothing is missing.
             ConnectionLost: it ended without saying so.
             Timeout: nothing came in time; the connection stays usable.
-            NotAllowed: it is of a serialiser, or names a class, that is not accepted here;
+            NotAllowed: it is of a serialiser, class, or peer, that is not accepted here;
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """

@@ -116,6 +116,7 @@ class Rules:
 
         Raises:
             RuleError: a grant cannot hold; the error says which and why.
+            ObjxferError: a name is none (exit code ``USAGE``).
             FileFailed: the inbox is absent.
         """
         self.folder = os.path.abspath(folder)
@@ -128,7 +129,7 @@ class Rules:
         What lies in their folders is counted again.
 
         Raises:
-            RuleError, FileFailed: as when they are made; nothing is changed then.
+            ObjxferError: as when they are made; nothing is changed then.
         """
         book = self._checked(grants)
         for allotment in book.allotments.values():
@@ -188,7 +189,7 @@ class Rules:
     def _checked(self, grants: Iterable[Grant]) -> _Book:
         from objxfer.files.root import Root
 
-        given = tuple(replace(grant, name=normal(grant.name)) for grant in grants)
+        given = tuple(replace(grant, name=check_name(grant.name)) for grant in grants)
         holders: dict[str, tuple[Key, str]] = {}
         allotments: dict[str, Allotment] = {}
         with Root(self.folder) as inbox:
@@ -217,12 +218,10 @@ class Rules:
         return _Book(given, holders, allotments)
 
     def _check_name(self, grant: Grant, others: dict[str, Allotment]) -> None:
+        if grant.name in others:
+            raise RuleError(grant.name, "", "the name is there twice")
         try:
-            if check_name(grant.name) in others:
-                raise RuleError(grant.name, "", "the name is there twice")
             peer = self.peers and self.peers.find(grant.name)
-        except RuleError:
-            raise
         except ObjxferError as error:
             raise RuleError(grant.name, "", str(error), hint=error.hint) from error
         if grant.key is not None and peer is not None:
