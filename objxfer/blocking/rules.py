@@ -166,7 +166,9 @@ class Rules:
         if proved.mode is Mode.KEY:
             found = self._book.holders.get(key_id)
             return found[1] if found else None
-        peer = self.peers and self.peers.peer_with(proved.theirs.peer_id, key_id)
+        if self.peers is None:
+            return None
+        peer = self.peers.peer_with(proved.theirs.peer_id, key_id)
         return peer.name if peer else None
 
     def allotment(self, proved: Established) -> Allotment:
@@ -221,7 +223,7 @@ class Rules:
         if grant.name in others:
             raise RuleError(grant.name, "", "the name is there twice")
         try:
-            peer = self.peers and self.peers.find(grant.name)
+            peer = None if self.peers is None else self.peers.find(grant.name)
         except ObjxferError as error:
             raise RuleError(grant.name, "", str(error), hint=error.hint) from error
         if grant.key is not None and peer is not None:
