@@ -36,7 +36,7 @@ peer: Final[options.Option] = click.option(
     "named",
     metavar="NAME[:RULES]",
     multiple=True,
-    help="Let in who is named, and nobody else; RULES as in quota=50GB,folder=ben.",
+    help="Let in who is named, and nobody else; RULES: folder=, quota=, rights=, key=FILE.",
 )
 config: Final[options.Option] = click.option(
     "--config",
@@ -122,8 +122,7 @@ class Rulebook:
                     self.read_again(rules)
                 except (ObjxferError, OSError) as error:
                     terminal.warning(f"{error}; the rules stay as they were")
-                    code = ExitCode.USAGE if isinstance(error, ObjxferError) else ExitCode.FAILED
-                    failures.record(terminal, error, code, str(error))
+                    failures.record(terminal, error, ExitCode.USAGE, str(error))
                 else:
                     terminal.notice(f"the rules were read again from {self._path}")
                     say(terminal, rules)
@@ -249,7 +248,12 @@ def _holds(values: Any, keys: Sequence[str]) -> bool:
 def say(terminal: Terminal, rules: Rules) -> None:
     """Say who may do what."""
     for grant in rules.grants:
-        terminal.notice(_told(rules, grant))
+        try:
+            terminal.notice(_told(rules, grant))
+        except (
+            ObjxferError
+        ) as error:  # its folder is out of order by now, and those who send hear it
+            terminal.warning(f"{grant.name}: {error}")
 
 
 def _told(rules: Rules, grant: Grant) -> str:

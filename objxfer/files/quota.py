@@ -212,7 +212,7 @@ class Quota:
 
     def _reserve(self, size: int) -> None:
         """Reserve bytes, with the lock held, or raise NoSpace."""
-        if size > self.limit - self.used:
+        if size > self.free:
             raise NoSpace(f"over the quota: {self._standing}")
         self._usage.reserved += size
 

@@ -234,6 +234,14 @@ def test_a_file_that_is_there_counts_once(inbox: Inbox) -> None:
     assert quota.used == 8
 
 
+def test_what_is_empty_needs_no_room(inbox: Inbox) -> None:
+    (inbox.folder / "old").write_bytes(bytes(20))
+    sink = inbox.sink(inbox.quota(10))
+    empty = file(b"top/empty", b"")
+    assert judged(sink, empty.entry, entry(b"top/a", 1)) == [Answer.WANTED, Answer.REFUSED]
+    assert [receipt.action for receipt in packed(sink, [empty])] == [Action.RECEIVED]
+
+
 def test_what_was_promised_and_does_not_come_is_given_back(inbox: Inbox) -> None:
     quota = inbox.quota(1000 * KB)
     sink = inbox.sink(quota)
