@@ -17,6 +17,7 @@ from objxfer import Grant, Rules
 from objxfer.blocking.rules import RIGHTS
 from objxfer.errors import ExitCode, KeyFileError, ObjxferError, RuleError
 from objxfer.files.entries import why
+from objxfer.security import keyfiles
 from objxfer.security.keys import Keyring
 from objxfer.security.peerfiles import check_name
 from objxfer.security.peers import Peers
@@ -275,7 +276,7 @@ def _typed(name: str, rest: str) -> dict[str, object]:
     for part in rest.split(","):
         field, equals, given = part.partition("=")
         if not equals:
-            raise RuleError(name, "", f"{part!r} is no rule: as in quota=50GB; {_KNOWN}")
+            raise RuleError(name, "", f"a rule is as in quota=50GB; {_KNOWN}")
         if field in values:
             raise RuleError(name, "", f"{field!r} is there twice")
         values[field] = given
@@ -304,7 +305,7 @@ def _grant(name: str, values: Mapping[str, object], beside: str) -> Grant:
         raise RuleError(name, "rights", f"{rights!r} is no right: {' or '.join(RIGHTS)} is")
     return Grant(
         name,
-        _keyring(name, os.path.join(beside, given["key"])) if "key" in given else None,
+        _keyring(name, given["key"], beside) if "key" in given else None,
         rights,
         _quota(name, given["quota"]) if "quota" in given else None,
         _folder(name, given["folder"]) if "folder" in given else "",
@@ -324,9 +325,10 @@ def _folder(name: str, given: str) -> str:
     return given
 
 
-def _keyring(name: str, path: str) -> Keyring:
+def _keyring(name: str, given: str, beside: str) -> Keyring:
     try:
-        return Keyring.load(path)
+        # As it is written, first: what is a key itself, or a code, is not shown.
+        return Keyring.load(os.path.join(beside, keyfiles.as_path(given)))
     except KeyFileError as error:
         raise RuleError(name, "key", str(error), hint=error.hint) from error
 

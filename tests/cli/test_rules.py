@@ -89,8 +89,8 @@ def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fails:
     ("value", "said"),
     [
         ("ben", "--peer: 'ben': there is no such peer"),
-        ("ben:", "--peer: 'ben': '' is no rule"),
-        ("ben:quota", "--peer: 'ben': 'quota' is no rule"),
+        ("ben:", "--peer: 'ben': a rule is as in quota=50GB"),
+        ("ben:quota", "--peer: 'ben': a rule is as in quota=50GB"),
         ("ben:quota=1GB,quota=2GB", "--peer: 'ben': 'quota' is there twice"),
         ("ben:colour=red", "--peer: 'ben': 'colour' is not known: rights, quota, folder and key"),
         ("ben:rights=pull", "--peer: 'ben': 'pull' is no right: push or none is"),
@@ -159,6 +159,21 @@ def test_they_leave_no_room_for_others(commands: Commands) -> None:
 )
 def test_an_error_in_the_file_says_its_line(fails: Fails, text: bytes, said: str) -> None:
     assert fails(file=text).startswith(said)
+
+
+def test_what_is_secret_is_not_shown(fails: Fails) -> None:
+    key = Path("a.key").read_text("ascii").strip()
+    shown = [
+        fails("ben:" + key),
+        fails("ben:key=" + key),
+        fails("ben:key=4-walnut-copper-tiger"),
+        fails("4-walnut-copper-tiger:quota=1GB"),
+        fails(file=f"[peers.ben]\nkey = '{key}'\n".encode()),
+        fails(file=b"[peers.ben]\nkey = '4-walnut-copper-tiger'\n"),
+    ]
+    for message in shown:
+        assert key not in message
+        assert "walnut" not in message
 
 
 def test_a_file_that_is_not_there(commands: Commands) -> None:
