@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from objxfer.blocking.connection import Connection as Connection
     from objxfer.blocking.listener import Listener as Listener
     from objxfer.blocking.listener import listen as listen
+    from objxfer.blocking.rules import Grant as Grant
+    from objxfer.blocking.rules import Rules as Rules
     from objxfer.blocking.serving import Server as Server
     from objxfer.blocking.serving import Watcher as Watcher
     from objxfer.blocking.serving import serve as serve
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from objxfer.errors import ProtocolMismatch as ProtocolMismatch
     from objxfer.errors import ReceiptMissing as ReceiptMissing
     from objxfer.errors import RefusedByPeer as RefusedByPeer
+    from objxfer.errors import RuleError as RuleError
     from objxfer.errors import Timeout as Timeout
     from objxfer.errors import UnsafePath as UnsafePath
     from objxfer.errors import WrongCode as WrongCode
@@ -70,6 +73,8 @@ _HOMES: Final = {
     "Connection": "blocking.connection",
     "Listener": "blocking.listener",
     "listen": "blocking.listener",
+    "Grant": "blocking.rules",
+    "Rules": "blocking.rules",
     "push": "blocking.shortcuts",
     "send": "blocking.shortcuts",
     "serve": "blocking.serving",
@@ -116,6 +121,7 @@ _HOMES: Final = {
         "ProtocolMismatch",
         "ReceiptMissing",
         "RefusedByPeer",
+        "RuleError",
         "Timeout",
         "UnsafePath",
     ),

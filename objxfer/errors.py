@@ -21,7 +21,8 @@ The tree::
     ├── FileFailed                       a file here could not be read or written
     ├── ReceiptMissing                   delivered perhaps, but not confirmed as durable
     ├── NotSerializable (TypeError)      the serialiser cannot hold this object exactly
-    ├── NotAllowed                       a received object names a class that is not accepted
+    ├── NotAllowed                       what came is not accepted: a class, or files of this peer
+    ├── RuleError                        a rule of an inbox cannot hold
     └── KeyFileError                     the key file is absent, malformed or open to others
 """
 
@@ -202,9 +203,28 @@ class NotSerializable(ObjxferError, TypeError):
 
 
 class NotAllowed(ObjxferError):
-    """A received object names a class that this side does not accept; nothing of it ran."""
+    """What came is not accepted here: an object of a class, or files of this peer.
+
+    Nothing of it ran or was written; the connection stays usable.
+    """
 
     default_exit_code = ExitCode.REFUSED
+
+
+class RuleError(ObjxferError):
+    """A rule of an inbox cannot hold; those that held before still do.
+
+    Attributes:
+        name: of the grant that is wrong.
+        field: what of it is wrong, as in ``folder``; empty for all of it.
+    """
+
+    default_exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str, field: str, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{name!r}: {message}", hint=hint)
+        self.name = name
+        self.field = field
 
 
 class KeyFileError(ObjxferError):

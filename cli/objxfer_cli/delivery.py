@@ -292,7 +292,9 @@ class Delivery:
                 self.complain(f"refused{by}: {reasons}", hint=hint)
             case ExitCode.PEER_NO_SPACE | ExitCode.NO_SPACE:
                 at = f"at {peer}" if self.sending else "here"
-                self.complain(f"no space left {at} for {files(count)}: {names}")
+                over = [one.reason for one in entries if one.reason.startswith("over the quota")]
+                quota = f" ({over[-1]})" if over else ""
+                self.complain(f"no space left {at} for {files(count)}: {names}{quota}")
             case ExitCode.RECEIPT_MISSING:
                 self.complain(f"no durable receipt for {files(count)}: {reasons}")
             case _:

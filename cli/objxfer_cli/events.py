@@ -16,11 +16,11 @@ _NAMED: Final = 10
 """How many names, problems and files with another name an event holds."""
 
 
-def comer(connection: objxfer.Connection, name: str | None) -> dict[str, object]:
-    """Return who has come: the address, the name of a peer, and the id of the key."""
+def comer(connection: objxfer.Connection) -> dict[str, object]:
+    """Return who has come: the address, what it is called here, and the id of the key."""
     return {
         "peer": connection.peer,
-        **({"name": name} if name else {}),
+        **({"name": connection.name} if connection.name else {}),
         "key": connection.key_id or None,
         "encrypted": connection.encrypted,
     }

@@ -14,7 +14,6 @@ import objxfer
 from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ExitCode, ObjxferError, Timeout
-from objxfer.security.peers import Peers
 from objxfer_cli import codes, options, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
@@ -124,7 +123,7 @@ def receive(
             target = options.short(listener.url)
             terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
         with delivery.told(), visitors.findable(terminal, listener, peers):
-            return Taking(delivery, timeout, None, peers).wait(listener, patience(retries))
+            return Taking(delivery, timeout, None).wait(listener, patience(retries))
 
 
 def _meet(
@@ -165,21 +164,13 @@ class Taking:
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
         question: asks whether to take it, of who came by a code; None takes it.
-        peers: those who are let in besides who holds the key.
     """
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        timeout: float,
-        question: Question | None,
-        peers: Peers | None = None,
-    ) -> None:
+    def __init__(self, delivery: Delivery, timeout: float, question: Question | None) -> None:
         self.delivery = delivery
         self._timeout = timeout
         self._question = question
         self._by_code = question is not None
-        self._peers = peers
         self._name: str | None = None
 
     def take(self, connection: objxfer.Connection) -> objxfer.Report:
@@ -217,7 +208,7 @@ class Taking:
             except Timeout:
                 assert lost is not None
                 raise lost from None
-            self._name = visitors.name_of(connection, self._peers)
+            self._name = connection.name
             delivery.connected(connection, self._name)
             report: objxfer.Report | None = None
             try:

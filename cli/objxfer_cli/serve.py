@@ -10,9 +10,8 @@ from typing import Final
 import click
 
 import objxfer
-from objxfer.errors import ConnectionClosed, ObjxferError
-from objxfer.security.peers import Peers
-from objxfer_cli import events, failures, options, visitors
+from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError
+from objxfer_cli import events, failures, options, rules, visitors
 from objxfer_cli.counts import Counts
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.oversight import Oversight
@@ -29,6 +28,8 @@ _DRAIN: Final = 5.0
 @options.listen
 @options.if_exists("What happens where a different file has the name; rename keeps both.")
 @options.keep_partial
+@rules.peer
+@rules.config
 @options.key
 @options.insecure
 @click.option(
@@ -48,23 +49,34 @@ def serve(
     url: str,
     if_exists: str | None,
     keep_partial: float,
+    named: tuple[str, ...],
+    config: str | None,
     key_file: str | None,
     insecure: bool,
     metrics: str | None,
 ) -> None:
     """Keep an inbox: others may send into DIR, many at once; nobody reads it."""
-    key = options.find_key(key_file, insecure=insecure)
-    peers = options.find_peers(terminal, url, insecure=insecure)
-    options.warn_of_no_key(terminal, insecure=insecure)
+    rulebook = rules.Rulebook(named, config)
+    inbox: objxfer.Rules | None = None
+    if rulebook:
+        if insecure or key_file is not None:
+            raise click.UsageError(
+                "only who is named comes in: instead of --key or --insecure, --peer NAME:key=FILE"
+            )
+        key, (inbox, peers) = None, rulebook.set_up(terminal, folder, url)
+    else:
+        key = options.find_key(key_file, insecure=insecure)
+        peers = options.find_peers(terminal, url, insecure=insecure)
+        options.warn_of_no_key(terminal, insecure=insecure)
     rule = if_exists or "rename"
     counts = Counts()
-    watcher = _Watcher(terminal, peers, counts)
+    watcher = _Watcher(terminal, counts)
     with (
         Oversight(terminal, counts, metrics) as oversight,
         objxfer.serve(
-            folder,
+            folder if inbox is None else inbox,
             url,
-            key=[each for each in (key, peers) if each is not None] or None,
+            key=[each for each in (key, peers) if inbox is None and each is not None] or None,
             if_exists=rule,
             keep_partial=keep_partial,
             insecure=insecure,
@@ -80,12 +92,16 @@ def serve(
                 key=server.key_id,
                 version=objxfer.__version__,
             )
+            who = "others" if inbox is None else "who is named"
             terminal.notice(
-                f"inbox {os.path.abspath(folder)}: others may send here; nobody can read or delete"
+                f"inbox {os.path.abspath(folder)}: {who} may send here; nobody can read or delete"
                 f" (existing files: {rule})"
             )
+            if inbox is not None:
+                rules.say(terminal, inbox)
+                rulebook.follow(terminal, inbox, oversight.manager.reloading)
             terminal.record("listening", url=server.url)
-            terminal.notice(visitors.place(server.url, server.key_id, peers))
+            terminal.notice(visitors.place(server.url, server.key_id, peers, inbox))
             with visitors.findable(terminal, server, peers):
                 server.wait()
         except Interrupted as interrupted:
@@ -100,9 +116,8 @@ def serve(
 class _Watcher(objxfer.Watcher):
     """Says a line for each delivery and each refusal."""
 
-    def __init__(self, terminal: Terminal, peers: Peers | None, counts: Counts) -> None:
+    def __init__(self, terminal: Terminal, counts: Counts) -> None:
         self._terminal = terminal
-        self._peers = peers
         self._counts = counts
         self._deliveries: dict[int, _Incoming] = {}
 
@@ -111,10 +126,7 @@ class _Watcher(objxfer.Watcher):
         self._counts.refuse(error.exit_code)
 
     def connected(self, delivery: int, connection: objxfer.Connection) -> None:
-        name = visitors.name_of(connection, self._peers)
-        self._deliveries[delivery] = _Incoming(
-            self._terminal, connection, delivery, name, self._counts
-        )
+        self._deliveries[delivery] = _Incoming(self._terminal, connection, delivery, self._counts)
         self._counts.connect(1)
 
     def progress(self, delivery: int) -> objxfer.Progress:
@@ -134,6 +146,8 @@ class _Watcher(objxfer.Watcher):
         incoming = self._gone(delivery)
         if incoming.begun:
             incoming.cut_short(error)
+        elif isinstance(error, NotAllowed):
+            incoming.turned_away(error)
         else:
             incoming.not_begun(error)
 
@@ -149,29 +163,23 @@ class _Incoming(Delivery):
     """A delivery into the inbox, whose peer is worth a word only once it begins."""
 
     def __init__(
-        self,
-        terminal: Terminal,
-        connection: objxfer.Connection,
-        number: int,
-        name: str | None,
-        counts: Counts,
+        self, terminal: Terminal, connection: objxfer.Connection, number: int, counts: Counts
     ) -> None:
         super().__init__(terminal, sending=False, number=number, bars=False)
         self.connection = connection
-        self._name = name
         self._counts = counts
 
     @property
     def caller(self) -> str:
         """Who delivers: the name of a peer, and the address."""
-        return visitors.caller(self.connection.peer, self._name)
+        return visitors.caller(self.connection.peer, self.connection.name)
 
     @property
     def introduction(self) -> str:
         return f"{_now()}{self.caller} "
 
     def begin(self, tally: objxfer.Tally) -> None:
-        self.connected(self.connection, self._name)
+        self.connected(self.connection, self.connection.name)
         self._counts.begin(1)
         super().begin(tally)
 
@@ -181,7 +189,7 @@ class _Incoming(Delivery):
 
     def entry(self, entry: objxfer.EntryReport) -> None:
         self.report.add(entry)
-        self._counts.entry(self._name or "", entry)
+        self._counts.entry(self.connection.name or "", entry)
         super().entry(entry)
 
     def warn(self, text: str) -> None:
@@ -193,7 +201,7 @@ class _Incoming(Delivery):
     def finished(self, report: objxfer.Report, line: str, *, asked: str | None = None) -> int:
         code = super().finished(report, line, asked=asked)
         self._event("delivery", **events.through(report))
-        self._counts.end(self._name or "", report.exit_code, report.seconds)
+        self._counts.end(self.connection.name or "", report.exit_code, report.seconds)
         return code
 
     def cut_short(self, error: ObjxferError) -> None:
@@ -206,9 +214,15 @@ class _Incoming(Delivery):
         self.record_summary(error.exit_code, self.report)
         self._failed(error)
 
+    def turned_away(self, error: ObjxferError) -> None:
+        """Say that whoever came may not deliver."""
+        peer, name = self.connection.peer, self.connection.name
+        visitors.say_refused(self.terminal, peer, error, when=_now(), name=name)
+        self._counts.refuse(error.exit_code)
+
     def not_begun(self, error: ObjxferError) -> None:
         """Say that it has failed before anything of it came, or that nobody meant to deliver."""
-        peer, name = self.connection.peer, self._name
+        peer, name = self.connection.peer, self.connection.name
         visitors.say_idle(self.terminal, peer, error, when=_now(), name=name)
         if isinstance(error, ConnectionClosed):
             self._event("idle", **events.reason(error, str(error)))
@@ -217,10 +231,10 @@ class _Incoming(Delivery):
 
     def _failed(self, error: ObjxferError) -> None:
         self._event("failed", **events.cut_short(self.report, self.what, error))
-        self._counts.end(self._name or "", error.exit_code)
+        self._counts.end(self.connection.name or "", error.exit_code)
 
     def _event(self, kind: str, **values: object) -> None:
-        came = events.comer(self.connection, self._name)
+        came = events.comer(self.connection)
         self.terminal.event(kind, **self._number, **came, **values)
 
 

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from objxfer_cli.terminal import Terminal
 
 _ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_HANGUP: Final = getattr(signal, "SIGHUP", None)
 _PATIENCE: Final = 0.8
 """Seconds for cleaning up; a disk or a reader that hangs does not keep us longer."""
 _ECHO: Final = 0.05
@@ -58,8 +59,9 @@ class Signals:
     """Heeds the signals of this process; one is made, by the main thread.
 
     The first of SIGINT, SIGTERM and SIGHUP raises ``Interrupted`` in the main thread; the second
-    ends the process where it stands. SIGUSR1 lets the terminal tell how far things are. What was
-    ignored when we were started stays so, as ``nohup`` wants it.
+    ends the process where it stands. SIGUSR1 lets the terminal tell how far things are. A SIGHUP
+    that the command waits for (``Terminal.hung_up``) does not end it. What was ignored when we were
+    started stays so, as ``nohup`` wants it.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -85,6 +87,8 @@ class Signals:
     # --- in the main thread ---
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._terminal.hung_up is not None and number == _HANGUP:
+            return
         if self._raised is None:
             self._raise(Interrupted(number))
         elif sys.platform == "win32":
@@ -142,7 +146,9 @@ class Signals:
             if not self._poll.poll(left):
                 return None
             number = os.read(self._heard, 1)[0]
-            if number in self._ending:
+            if self._terminal.hung_up is not None and number == _HANGUP:
+                self._terminal.hung_up.set()
+            elif number in self._ending:
                 return number
 
     def _answer(self) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
 from objxfer.bars import aside, escaped
+from objxfer.units import UNITS
+from objxfer.units import size as size  # for all that is printed
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _NOTHING: Final = {
     "bytes_done": 0,
     "bytes_total": None,
@@ -42,6 +43,7 @@ class Terminal:
         piped: stdout carries what is received, so results go to stderr.
         unread: nobody reads stdout any more.
         underway: each of them says how far something is that is on its way.
+        hung_up: set by each SIGHUP, where that does not end the command.
     """
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class Terminal:
         self.piped = False
         self.unread = False
         self.underway: list[Callable[[], None]] = []
+        self.hung_up: threading.Event | None = None
         self._interrupted = False
         self._lock = threading.Lock()
         self._silence = contextlib.ExitStack()
@@ -351,20 +354,11 @@ def files(count: int) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}"
 
 
-def size(count: float) -> str:
-    """Return a number of bytes in decimal units with three digits: ``2.41 MB``, ``512 B``."""
-    for unit in _UNITS:
-        if count < 999.5 or unit == _UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} B" if unit == "B" else f"{_three_digits(count)} {unit}"
-
-
 def rate(count: int, seconds: float) -> str:
     """Return a speed as short as it is uncertain: ``88 MB/s``, ``1.2 GB/s``."""
     speed = count / max(seconds, 1e-6)
-    for unit in _UNITS:
-        if speed < 999.5 or unit == _UNITS[-1]:
+    for unit in UNITS:
+        if speed < 999.5 or unit == UNITS[-1]:
             break
         speed /= 1000
     return f"{speed:.1f} {unit}/s" if speed < 9.95 else f"{speed:.0f} {unit}/s"
@@ -381,8 +375,3 @@ def duration(seconds: float) -> str:
     if minutes < 120:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _three_digits(count: float) -> str:
-    digits = 2 if count < 9.995 else 1 if count < 99.95 else 0
-    return f"{count:.{digits}f}"

@@ -9,7 +9,7 @@ from objxfer.blocking import presence
 from objxfer.errors import ConnectionLost, ObjxferError, WrongKey
 from objxfer.security.peers import Peers
 from objxfer_cli import events, failures
-from objxfer_cli.terminal import Terminal
+from objxfer_cli.terminal import Terminal, listed
 
 
 def refusal(error: ObjxferError, peer: str) -> str:
@@ -19,18 +19,18 @@ def refusal(error: ObjxferError, peer: str) -> str:
     return str(error).removeprefix(f"{peer}: ").removeprefix(f"{peer} ")
 
 
-def place(url: str, key_id: str | None, peers: Peers | None) -> str:
+def place(
+    url: str, key_id: str | None, peers: Peers | None, rules: objxfer.Rules | None = None
+) -> str:
     """Return where it is listened, and for whom."""
+    if rules is not None:
+        named = [grant.name for grant in rules.grants]
+        return f"listening on {url}, for {listed(named, len(named)) or 'nobody'}"
     welcome = [f"key {key_id}"] if key_id else []
     if peers is not None:
         count = len(peers.survey()[0])
         welcome.append("1 peer" if count == 1 else f"{count:,} peers")
     return f"listening on {url}, " + (" and ".join(welcome) or "without a key")
-
-
-def name_of(connection: objxfer.Connection, peers: Peers | None) -> str | None:
-    """Return the name of the peer that has come, if it is one."""
-    return None if peers is None else peers.name_of(connection.key_id)
 
 
 def caller(address: str, name: str | None) -> str:
@@ -60,8 +60,10 @@ def say_idle(
     failures.record(terminal, error, error.exit_code, str(error), peer=peer)
 
 
-def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = "") -> None:
-    """Say that somebody was not let in; ``when`` goes in front.
+def say_refused(
+    terminal: Terminal, peer: str, error: ObjxferError, when: str = "", name: str | None = None
+) -> None:
+    """Say that somebody was not let in, or may not send; ``when`` goes in front.
 
     Of who vanished nothing is said: one who calls all addresses of this machine at once hangs up
     on all but the first that answers.
@@ -69,6 +71,7 @@ def say_refused(terminal: Terminal, peer: str, error: ObjxferError, when: str = 
     if isinstance(error, ConnectionLost):
         return
     reason = refusal(error, peer)
-    terminal.visitor(f"{when}{peer} refused: {reason}")
-    terminal.event("refused", peer=peer, **events.reason(error, reason))
+    terminal.visitor(f"{when}{caller(peer, name)} refused: {reason}")
+    named = {"name": name} if name else {}
+    terminal.event("refused", peer=peer, **named, **events.reason(error, reason))
     failures.record(terminal, error, error.exit_code, reason, peer=peer)

@@ -52,7 +52,7 @@ class Connection:
     an exception tells the peer that the rest is missing.
 
     Attributes:
-        peer: the other side's address.
+        peer, name: the other side's address; what ``Peers`` or ``Rules`` that let it in call it.
         url: where it is, as one would connect to it.
         key_id: what the key is called that both sides hold by now; empty if nobody proved any.
         pair: what this side needs to meet the peer again without a code; None where no code was
@@ -72,6 +72,7 @@ class Connection:
         self.pair = established.pair
         self._terms = greeter.terms
         self.takes_files = established.theirs.trees
+        self.name = greeter.terms.trust.name_of(established)
         self._exchange = Exchange(established, greeter.terms.limits, time.monotonic())
         self._pump = Pump(greeter.transport, self._exchange)
         self._inbox = Inbox(self._pump, greeter.terms)
@@ -161,7 +162,7 @@ class Connection:
             ConnectionClosed: the peer ended the connection; nothing is missing.
             ConnectionLost: it ended without saying so.
             Timeout: nothing came in time; the connection stays usable.
-            NotAllowed: it is of a serialiser, or names a class, that is not accepted here;
+            NotAllowed: it is of a serialiser, class, or peer, that is not accepted here;
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """

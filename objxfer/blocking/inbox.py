@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from objxfer.blocking.pump import Pump
+from objxfer.blocking.rules import Rules
 from objxfer.blocking.terms import Terms
 from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError, RefusedByPeer, Timeout
 from objxfer.protocol.messages import Object, Taken
@@ -122,7 +123,13 @@ class Inbox:
         from objxfer.transfer.receiving import receive_tree
 
         terms, tally, session = self._terms, Tally(), self._exchange.session
+        proved = self._exchange.established
         assert terms.into is not None
+        try:
+            into = terms.into.allotment(proved) if isinstance(terms.into, Rules) else terms.into
+        except NotAllowed as error:
+            self._refuse(item, error)
+            raise
         report = course.report
         if report is None or report.tops not in ((), offer.tops):
             report = Report()
@@ -130,10 +137,10 @@ class Inbox:
             receive_tree,
             offer=offer,
             open_taker=place(
-                terms.into,
+                into,
                 terms.if_exists,
                 terms.limits,
-                owner=self._exchange.established.key_id,
+                owner=proved.key_id,
                 keep_partial=terms.keep_partial,
             ),
             on_offer=course.on_offer,

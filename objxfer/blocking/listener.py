@@ -20,6 +20,7 @@ from typing import Final, Self
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.places import Place
+from objxfer.blocking.rules import Rules
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.blocking.trust import Trust, Trusted
 from objxfer.errors import AuthenticationError, ConnectionClosed, ExitCode, ObjxferError, Timeout
@@ -316,7 +317,7 @@ def listen(
     accepts: Sequence[str] = SAFE,
     classes: Sequence[str] | None = None,
     timeout: float = 10.0,
-    into: Place | None = None,
+    into: Place | Rules | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
     keep_partial: float = KEEP,
     limits: Limits | None = None,
@@ -338,7 +339,8 @@ def listen(
         accepts: the serialisers that received objects may come from.
         classes: with pickle, the only classes taken.
         timeout: of no use to a listener, whose handshakes always have 10 s.
-        into: the folder that received files land in, or a binary stream for a single one.
+        into: the folder that received files land in, or a binary stream for a single one; or
+            ``Rules``, that are the ``key``, too.
         if_exists: what happens where a different file lies under a name.
         keep_partial: days that a file which was cut off is kept, to go on with; 0 keeps none.
         limits: what this side accepts at the most.

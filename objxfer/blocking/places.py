@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 from typing import BinaryIO
 
+from objxfer.blocking.rules import Allotment
 from objxfer.errors import RefusedByPeer
 from objxfer.files.entries import IfExists
 from objxfer.files.outlet import Outlet
@@ -14,6 +15,7 @@ from objxfer.files.paths import safe_path
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
+from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.trees import Offer
 from objxfer.security.keyfiles import StrPath
 from objxfer.transfer.receiving import OpenTaker, Taker
@@ -23,7 +25,12 @@ Place = StrPath | BinaryIO
 
 
 def place(
-    into: Place, if_exists: IfExists, limits: Limits, *, owner: bytes, keep_partial: float
+    into: Place | Allotment,
+    if_exists: IfExists,
+    limits: Limits,
+    *,
+    owner: bytes,
+    keep_partial: float,
 ) -> OpenTaker:
     """Return what opens ``into`` for an offer.
 
@@ -36,12 +43,19 @@ def place(
     """
 
     def open_taker(offer: Offer) -> Taker:
-        if not isinstance(into, str | os.PathLike):
+        if not isinstance(into, str | os.PathLike | Allotment):
             if len(offer.tops) > 1:
                 raise RefusedByPeer("this receiver takes a single file")
             return Outlet(into)
         with ExitStack() as opened:
-            root = opened.enter_context(Root(into))
+            quota = None
+            if isinstance(into, Allotment):
+                root, quota = opened.enter_context(into.open()), into.quota()
+            else:
+                root = opened.enter_context(Root(into))
+            skips = IfExists.SKIP in (offer.if_exists, if_exists)  # what is there may be anything
+            if quota is not None and offer.total_bytes != UNKNOWN and not skips:
+                quota.check(offer.total_bytes)
             partials = Partials(
                 root, owner=owner, folder=offer.folder, keep=keep_partial, limits=limits
             )
@@ -57,6 +71,7 @@ def place(
                 asked=offer.if_exists,
                 limits=limits,
                 compares=bool(owner),
+                quota=quota,
             )
             opened.pop_all()
             return sink

@@ -16,7 +16,8 @@ from typing import Final, Self
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import Listener, listen
-from objxfer.blocking.trust import Lasting
+from objxfer.blocking.rules import Rules
+from objxfer.blocking.trust import Lasting, Trusted
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -209,7 +210,7 @@ class Server:
 
 
 def serve(
-    folder: StrPath,
+    folder: StrPath | Rules,
     url: str = "tls://",
     *,
     key: Lasting | Sequence[Lasting] | None = None,
@@ -223,7 +224,8 @@ def serve(
     """Let others send files into a folder; nobody can read, delete or send objects.
 
     Args:
-        folder: where deliveries land; must exist.
+        folder: where deliveries land; must exist. Or ``Rules``, which say who may deliver, and
+            where; then there is no ``key``.
         url: where to listen, as for ``listen``.
         key: what senders must hold: any of these keys, or their half of any of these pairs, or of
             one with any of ``objxfer.peers()``.
@@ -237,18 +239,27 @@ def serve(
     Raises:
         FileFailed: the folder is absent.
         TypeError: the key is an ``Invitation``, which lets in one guest and no more.
+        ValueError: there are rules, and a key or ``insecure``.
         CannotConnect: the address is taken or not this machine's.
         ObjxferError: the URL is none, or there is no key.
     """
     if isinstance(key, Invitation):
         raise TypeError("an Invitation lets one guest in: listen() takes it, and serve() stays")
     watcher = watcher or Watcher()
-    Root(folder).close()  # a mount that is missing is found out now
+    into: str | Rules
+    if isinstance(folder, Rules):
+        if key is not None or insecure:
+            raise ValueError("rules say who comes in: a key goes into a Grant")
+        trusted: Trusted | None = folder
+        into = folder
+    else:
+        Root(folder).close()  # a mount that is missing is found out now
+        trusted, into = key, os.path.abspath(folder)
     listener = listen(
         url,
-        key=key,
+        key=trusted,
         accepts=(),
-        into=os.path.abspath(folder),
+        into=into,
         if_exists=if_exists,
         keep_partial=keep_partial,
         limits=limits,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from objxfer.blocking.rules import Rules
 from objxfer.blocking.trust import Trust, Trusted
 from objxfer.errors import ExitCode, ObjxferError
 from objxfer.files.entries import IfExists
@@ -34,7 +35,7 @@ class Terms:
     serializer: str
     accepts: tuple[str, ...]
     classes: tuple[str, ...] | None
-    into: Place | None
+    into: Place | Rules | None
     if_exists: IfExists
     keep_partial: float
     limits: Limits
@@ -52,7 +53,7 @@ class Terms:
         accepts: Sequence[str],
         classes: Sequence[str] | None,
         timeout: float,
-        into: Place | None,
+        into: Place | Rules | None,
         if_exists: IfExists | str,
         keep_partial: float,
         limits: Limits,

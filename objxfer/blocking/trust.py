@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from objxfer.blocking.rules import Rules
 from objxfer.errors import ExitCode, ObjxferError
-from objxfer.protocol.handshake import NOTHING, Find, Held, Secret
+from objxfer.protocol.handshake import NOTHING, Established, Find, Held, Secret
 from objxfer.protocol.hello import KEY_ID_SIZE, Hello, Mode, Role
 from objxfer.security.keyfiles import SECRET_SIZE, StrPath
 from objxfer.security.keys import Key, Keyring
@@ -17,9 +18,9 @@ from objxfer.security.peers import Peers
 
 Lasting = Key | Keyring | StrPath | Pair | Peers
 """What is kept for more than one connection."""
-Trusted = Lasting | Code | Invitation | Sequence[Lasting]
-"""What ``key=`` may be: to listen, also a list, ``Peers`` or an ``Invitation``; to connect, a
-``Code``."""
+Trusted = Lasting | Code | Invitation | Rules | Sequence[Lasting]
+"""What ``key=`` may be: to listen, also a list, ``Peers``, ``Rules`` or an ``Invitation``; to
+connect, a ``Code``."""
 
 _NEEDS_TLS: Final = "a code is of use over tls:// only: without it, others could listen in"
 
@@ -31,6 +32,7 @@ class Trust:
     keyring: Keyring | None = None
     pairs: tuple[Pair, ...] = ()
     peers: Peers | None = None
+    rules: Rules | None = None
     code: Code | None = None
     invitation: Invitation | None = None
     own: bytes | None = None
@@ -60,8 +62,11 @@ class Trust:
                 if role is Role.CLIENT:
                     raise TypeError("a list of keys is for listening: connecting takes one")
                 return cls._of(key)
-            case Peers() if role is Role.CLIENT:
+            case Peers() | Rules() if role is Role.CLIENT:
                 raise TypeError("peers are for listening: to connect to one, name it")
+            case Rules():
+                own = None if key.peers is None else key.peers.own_id()
+                return cls(peers=key.peers, rules=key, own=own)
             case _:
                 return cls._of([key])  # type: ignore[list-item]  # the other sequence is a str
 
@@ -81,7 +86,7 @@ class Trust:
         """What this side can be trusted by; the first is the one it names itself."""
         modes = {
             Mode.CODE: self.code or self.invitation,
-            Mode.KEY: self.keyring,
+            Mode.KEY: self.keyring or self.rules is not None,
             Mode.PAIR: self.pairs or self.peers is not None,
         }
         return [mode for mode, secrets in modes.items() if secrets] or [Mode.NONE]
@@ -122,14 +127,25 @@ class Trust:
         }
         return {mode: finds[mode] for mode in self.modes}
 
+    def name_of(self, proved: Established) -> str | None:
+        """Return what the one is called here who has come, or None."""
+        if self.rules is not None:
+            return self.rules.name_of(proved)
+        if self.peers is None or proved.mode is not Mode.PAIR:
+            return None
+        peer = self.peers.peer_with(proved.theirs.peer_id, proved.key_id.hex())
+        return peer.name if peer else None
+
     def _key(self, client: Hello) -> Key | None:
-        return self.keyring.find(client.key_id.hex()) if self.keyring else None
+        among = self.rules or self.keyring
+        return among.find(client.key_id.hex()) if among else None
 
     def _pair_key(self, client: Hello) -> Key | None:
         asked = client.peer_id, client.key_id.hex()
         found = next((pair for pair in self.pairs if (pair.peer, pair.key.id) == asked), None)
         if found is None and self.peers is not None:
-            found = self.peers.pair_with(*asked)
+            peer = self.peers.peer_with(*asked)
+            found = peer.pair if peer else None
         return found.key if found else None
 
     def _run(self, client: Hello) -> Secret:

@@ -12,11 +12,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from objxfer.errors import ExitCode, FileFailed, UnsafePath
+from objxfer.errors import ExitCode, FileFailed, NoSpace, UnsafePath
 from objxfer.files.digest import NODE
 from objxfer.files.entries import UNKNOWN_SIZE, Answer, Entry, IfExists, Kind, Verdict, why
 from objxfer.files.partials import NOTHING, Held, Partials, resumable
 from objxfer.files.paths import SafePath, safe_path, shown
+from objxfer.files.quota import Quota, Share
 from objxfer.files.root import Folder, Quirks, Root, can_flush
 from objxfer.files.source import SourceFile
 from objxfer.limits import MIB, Limits
@@ -38,12 +39,15 @@ def look(folder: Folder, name: bytes) -> os.stat_result | None:
         return None
 
 
-class _Promise(NamedTuple):
+class Promise(NamedTuple):
     """That a wanted file may come."""
 
     path: SafePath
+    """Where it goes."""
     size: int
     """Bytes of the disk that are kept for it."""
+    share: Share | None
+    """What is kept for it of the quota, if there is one."""
 
 
 class Judge:
@@ -59,14 +63,16 @@ class Judge:
         asked: IfExists | None,
         limits: Limits,
         compares: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         """See ``Sink``."""
         self._compares = compares
+        self._quota = quota
         self._root = root
         self._partials = partials
         self._tops = frozenset(tops)
         self._limits = limits
-        self._promised: dict[bytes, _Promise] = {}
+        self._promised: dict[bytes, Promise] = {}
         allowed = asked is None or asked <= if_exists
         self._policy = (if_exists if asked is None else asked) if allowed else IfExists.FAIL
         self._refusal = (
@@ -127,9 +133,10 @@ class Judge:
                 size = 0 if entry.size == UNKNOWN_SIZE else max(0, entry.size - held.allocated)
                 if size > max(room, 0):
                     verdict = _NO_SPACE
+                elif (refusal := self._promise(entry, path, size, held)) is not None:
+                    verdict = refusal
                 else:
                     room -= size
-                    self._promised[entry.path] = _Promise(path, size)
                     if held.nodes:
                         verdict = Verdict(Answer.PARTIAL, held=held.nodes)
             elif verdict.answer is Answer.UNCHANGED:
@@ -148,18 +155,42 @@ class Judge:
                 return refused(f"{shown(entry.path)}: {why(error)}", ExitCode.FAILED)
         return verdict
 
-    def settle(self, entry: Entry) -> SafePath:
-        """Give back the space that was promised to a wanted file, and return where it goes.
+    def _promise(self, entry: Entry, path: SafePath, size: int, held: Held) -> Verdict | None:
+        """Promise a wanted file its space, or return why not."""
+        self.forgo(entry)  # it may have been announced before
+        try:
+            share = self._share(entry.size, held)
+        except NoSpace as error:
+            return refused(str(error), ExitCode.PEER_NO_SPACE)
+        self._promised[entry.path] = Promise(path, size, share)
+        return None
+
+    def _share(self, size: int, held: Held) -> Share | None:
+        return None if self._quota is None else self._quota.share(size, held.name, held.size)
+
+    def settle(self, entry: Entry) -> Promise:
+        """Return what was promised to a wanted file, which takes its share over.
 
         Raises:
-            UnsafePath: nowhere.
+            UnsafePath: it goes nowhere.
         """
         promise = self._promised.pop(entry.path, None)
-        return self.path(entry) if promise is None else promise.path
+        if promise is None:
+            promise = Promise(self.path(entry), 0, self._share(0, NOTHING))
+        return promise
 
     def forgo(self, entry: Entry) -> None:
         """Give back the space that was promised to a wanted file."""
-        self._promised.pop(entry.path, None)
+        promise = self._promised.pop(entry.path, None)
+        if promise is not None and promise.share is not None:
+            promise.share.end()
+
+    def close(self) -> None:
+        """Give back all that was promised. Calling it again does nothing."""
+        for promise in self._promised.values():
+            if promise.share is not None:
+                promise.share.end()
+        self._promised.clear()
 
     def _room(self) -> int:
         """Return how many bytes may still be promised."""

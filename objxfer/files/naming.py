@@ -7,10 +7,11 @@ import errno
 import os
 from typing import Final, Protocol
 
-from objxfer.errors import ExitCode, UnsafePath
+from objxfer.errors import ExitCode, NoSpace, UnsafePath
 from objxfer.files.entries import Action, Entry, Receipt, clamped, why
 from objxfer.files.judge import look
 from objxfer.files.paths import SafePath
+from objxfer.files.quota import Share
 from objxfer.files.root import Folder, Root, can_flush
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -28,6 +29,7 @@ class Nameable(Protocol):
     size: int
     digest: bytes
     durable: bool
+    share: Share | None
 
     def create(self, name: bytes) -> None:
         """Give it a name under which nothing lies, or raise FileExistsError."""
@@ -55,10 +57,12 @@ def create(coming: Nameable, name: bytes) -> os.stat_result | None:
             return None
 
 
-def failed(error: OSError | UnsafePath) -> Receipt:
+def failed(error: OSError | UnsafePath | NoSpace) -> Receipt:
     """Return the receipt of what an error put an end to."""
     if isinstance(error, UnsafePath):
         return Receipt(Action.FAILED, code=ExitCode.REFUSED, reason=str(error))
+    if isinstance(error, NoSpace):
+        return Receipt(Action.FAILED, code=ExitCode.PEER_NO_SPACE, reason=str(error))
     code = ExitCode.PEER_NO_SPACE if error.errno in _FULL else ExitCode.FAILED
     return Receipt(Action.FAILED, code=code, reason=why(error))
 
@@ -71,6 +75,7 @@ class Unnamed:
         entry: the same, as it came.
         failure: the receipt the file will get, as soon as it is known to have failed.
         ended: it has its receipt, or was let go of.
+        share: what is reserved for it, where there is a quota; given back with all else.
     """
 
     __slots__ = (
@@ -86,6 +91,7 @@ class Unnamed:
         "failure",
         "folder",
         "path",
+        "share",
         "size",
     )
 
@@ -99,6 +105,7 @@ class Unnamed:
         self.size = 0
         self.digest = b""
         self.durable = True
+        self.share: Share | None = None
         self._root = root
         self._held = False
         self._temp = b""
@@ -161,7 +168,9 @@ class Unnamed:
         self.discard()
 
     def _release(self) -> None:
-        self._drop()
+        gone = self._drop()
+        if self.share is not None:
+            self.share.end(lies=0 if gone else self.size)
         if self._held:
             self._held = False
             self._root.release(self.folder)
@@ -185,7 +194,7 @@ class Unnamed:
 class Link:
     """A symbolic link that is to be made."""
 
-    __slots__ = ("_temp", "digest", "durable", "entry", "folder", "path", "size")
+    __slots__ = ("_temp", "digest", "durable", "entry", "folder", "path", "share", "size")
 
     def __init__(self, entry: Entry, path: SafePath, folder: Folder, temp: bytes) -> None:
         self.entry = entry
@@ -194,6 +203,7 @@ class Link:
         self.size = 0
         self.digest = b""
         self.durable = True
+        self.share: Share | None = None
         self._temp = temp
 
     def create(self, name: bytes) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from objxfer.errors import ExitCode
+from objxfer.errors import ExitCode, NoSpace
 from objxfer.files.digest import NODE, Buffer, FileDigest, NodeList, node_digest
 from objxfer.files.entries import UNKNOWN_SIZE, Action, Entry, Receipt, clamped
 from objxfer.files.naming import Unnamed, failed
@@ -88,6 +90,7 @@ class Part(Unnamed):
 
         Raises:
             UnsafePath: something else than a folder is in the way.
+            NoSpace: its share is too small, and there is no more.
             OSError: it cannot be made, or there is no space for it.
         """
         with self._lock:
@@ -107,6 +110,7 @@ class Part(Unnamed):
                     self._journal = None
                     journal.drop()
             temp = temp or temporaries.name(path)
+            self._take_share(temp)
             if self._fd < 0:
                 flags = _OPEN | os.O_CREAT | os.O_EXCL
                 self._fd = os.open(temp, flags, 0o600, dir_fd=self.folder.fd)
@@ -137,10 +141,25 @@ class Part(Unnamed):
     def _clear(self, temp: bytes) -> bool:
         """Remove what lies under a name of ours; tell whether nothing lies there now."""
         try:
+            lay = os.stat(temp, dir_fd=self.folder.fd, follow_symlinks=False)
             os.unlink(temp, dir_fd=self.folder.fd)
         except OSError as error:
             return error.errno == errno.ENOENT
+        if self.share is not None and stat.S_ISREG(lay.st_mode):
+            self.share.begin(temp, lay.st_size)
         return True
+
+    def _take_share(self, temp: bytes) -> None:
+        """Have enough of the quota for what was announced, and for what is gone on with.
+
+        Raises:
+            NoSpace: there is not so much left.
+        """
+        if self.share is None:
+            return
+        self.share.begin(temp, os.fstat(self._fd).st_size if self._resumed else 0)
+        if self.entry.size != UNKNOWN_SIZE:
+            self.share.cover(self.entry.size)
 
     def _reserve(self, at: int) -> None:
         """Reserve what comes from ``at`` on, a step of it: for all the sender would have to wait.
@@ -180,6 +199,8 @@ class Part(Unnamed):
                 return
             at = index * NODE
             try:
+                if self.share is not None:
+                    self.share.cover(at + len(data))
                 if at >= self._reserved > 0:
                     self._reserve(at)
                 done = os.pwrite(self._fd, data, at)
@@ -189,6 +210,8 @@ class Part(Unnamed):
             except OSError as error:
                 # What is written may be of use when the disk is mended.
                 self._fail(failed(error), keep=True)
+            except NoSpace as error:
+                self._fail(failed(error))  # kept, it would take the place of all that could follow
             else:
                 self.size = max(self.size, at + done)
 
@@ -298,9 +321,12 @@ class Part(Unnamed):
     def _let_go(self, *, keep: bool) -> None:
         """Close what is written, and remove it where it is not kept."""
         keep = keep and self._journal is not None and (self._resumed or self.size > 0)
+        lies = self._lies() if self.share is not None else 0
         if keep:
             self._temp = b""
         gone = self._drop()
+        if self.share is not None:
+            self.share.end(lies=lies if keep or not gone else 0)
         if self._journal is not None:
             journal, self._journal = self._journal, None
             if keep or not gone:
@@ -309,6 +335,13 @@ class Part(Unnamed):
                 journal.drop()
         if self._list is not None:
             self._list.close()
+
+    def _lies(self) -> int:
+        """Return how many bytes lie there under a name of ours, of those that its share is for."""
+        with contextlib.suppress(OSError):
+            if self._fd >= 0:
+                return os.fstat(self._fd).st_size
+        return max(self.size, self._reserved) if self._temp else 0
 
 
 def _unlock(name: bytes, folder: int) -> None:

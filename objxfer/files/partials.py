@@ -53,9 +53,13 @@ class Held(NamedTuple):
     nodes: int
     allocated: int
     """Bytes of the disk that it has."""
+    size: int
+    """Bytes up to its end."""
+    name: bytes
+    """What it is called."""
 
 
-NOTHING: Final = Held(0, 0)
+NOTHING: Final = Held(0, 0, 0, b"")
 
 
 def resumable(entry: Entry) -> bool:
@@ -131,7 +135,8 @@ class Partials:
             return NOTHING
         try:
             begins = self._begins(fd, path)
-            status = os.stat(OURS + b"-" + name, dir_fd=beside.fd, follow_symlinks=False)
+            contents = OURS + b"-" + name
+            status = os.stat(contents, dir_fd=beside.fd, follow_symlinks=False)
             if begins is None or not is_partial(status):
                 return NOTHING
             records = sum(1 for _ in _records(fd, begins))
@@ -139,7 +144,8 @@ class Partials:
             return NOTHING
         finally:
             os.close(fd)
-        return Held(min(records, status.st_size // NODE), status.st_blocks * 512)
+        nodes = min(records, status.st_size // NODE)
+        return Held(nodes, status.st_blocks * 512, status.st_size, contents)
 
     def begin(self, path: SafePath, *, anew: bool) -> Journal | None:
         """Open the journal of a file, and take it from an older connection that has it.

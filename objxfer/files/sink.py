@@ -13,14 +13,15 @@ import stat
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from objxfer.errors import UnsafePath
+from objxfer.errors import NoSpace, UnsafePath
 from objxfer.files.digest import Buffer
 from objxfer.files.entries import Action, Answer, Entry, IfExists, Receipt, Verdict, clamped
-from objxfer.files.judge import Judge, numbered
+from objxfer.files.judge import Judge, look, numbered
 from objxfer.files.naming import Link, Nameable, Unnamed, create, failed
 from objxfer.files.part import Part
 from objxfer.files.partials import Partials, resumable
 from objxfer.files.paths import safe_target
+from objxfer.files.quota import Quota
 from objxfer.files.root import Folder, Root, can_flush
 from objxfer.files.small import Small
 from objxfer.limits import Limits
@@ -54,6 +55,7 @@ class Sink:
         asked: IfExists | None,
         limits: Limits,
         compares: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         """Take what comes for ``root``.
 
@@ -67,6 +69,7 @@ class Sink:
             limits: for names, paths, depth and the targets of links.
             compares: say of files here whether they have the contents that the sender names;
                 it could guess what lies here.
+            quota: what this and other deliveries may have lie there together.
         """
         self._root = root
         self._partials = partials
@@ -74,6 +77,7 @@ class Sink:
         root.trial = self._temporaries.trial
         self._tops = frozenset(tops)
         self._limits = limits
+        self._quota = quota
         self._judge = Judge(
             root,
             partials,
@@ -82,6 +86,7 @@ class Sink:
             asked=asked,
             limits=limits,
             compares=compares,
+            quota=quota,
         )
         self._umask = _umask()
         self._parts: list[Part | Small] = []
@@ -91,7 +96,8 @@ class Sink:
         """Say to each announced file, in order, what is wanted of it.
 
         PARTIAL and WANTED files count against the free space until they are opened, packed or
-        given up with ``forgo``; a hundredth of the file system, at most 16 MiB, is left free.
+        given up with ``forgo``, and against the quota until they have their receipts; a hundredth
+        of the file system, at most 16 MiB, is left free.
         Two equal paths are told apart within one call; what came before, the disk tells.
 
         Args:
@@ -116,10 +122,10 @@ class Sink:
         part = Part(entry, self._root, self._umask)
         self._parts.append(part)
         try:
-            path = self._judge.settle(entry)
+            path, _, part.share = self._judge.settle(entry)
             journal = self._partials.begin(path, anew=not held) if resumable(entry) else None
             part.begin(path, self._temporaries, journal, held=held)
-        except (OSError, UnsafePath) as error:
+        except (OSError, UnsafePath, NoSpace) as error:
             part.fail(failed(error), keep=True)
         return part
 
@@ -129,7 +135,7 @@ class Sink:
             small = Small(file.entry, self._root)
             self._parts.append(small)
             try:
-                path = self._judge.settle(file.entry)
+                path, _, small.share = self._judge.settle(file.entry)
             except UnsafePath as error:
                 small.fail(failed(error))
             else:
@@ -190,6 +196,7 @@ class Sink:
         for part in self._parts:
             part.leave()
         self._parts.clear()
+        self._judge.close()
         self._partials.close()
         self._root.close()
 
@@ -204,6 +211,8 @@ class Sink:
         mode = kept = stat.S_IMODE(status.st_mode)
         if quirks.modes:
             mode = kept & ~0o777 | entry.mode & 0o777 & ~self._umask
+            if self._quota is not None:
+                mode |= stat.S_IRWXU  # closed to us, what it holds could not be counted
         time = clamped(entry.mtime_ns)
         if mode == kept and quirks.same_time(status.st_mtime_ns, time):
             return Receipt(Action.UNCHANGED, durable=True)
@@ -242,7 +251,7 @@ class Sink:
             OSError: it could not be named.
         """
         entry, folder, own = coming.entry, coming.folder, coming.path.name
-        there = create(coming, own)
+        there = self._create(coming, own)
         if there is None:
             return Receipt(Action.RECEIVED, coming.size, coming.digest, coming.durable)
         verdict = self._judge.met(entry, folder, own, there)
@@ -252,11 +261,11 @@ class Sink:
             action = Action.SKIPPED if verdict.answer is Answer.SKIPPED else Action.FAILED
             return Receipt(action, code=verdict.code, reason=verdict.reason)
         if self._judge.policy is IfExists.REPLACE:
-            coming.replace(own)
+            self._replace(coming, own)
             return Receipt(Action.REPLACED, coming.size, coming.digest, coming.durable)
         for name in numbered(own, self._limits.name):
             stored_as = coming.path.beside(name)
-            there = create(coming, name)
+            there = self._create(coming, name)
             if there is None:
                 return Receipt(
                     Action.RECEIVED, coming.size, coming.digest, coming.durable, stored_as
@@ -264,6 +273,25 @@ class Sink:
             if self._judge.same(entry, folder, name, there):
                 return Receipt(Action.UNCHANGED, durable=True, stored_as=stored_as)
         raise FileExistsError(errno.EEXIST, "too many of that name exist")
+
+    def _create(self, coming: Nameable, name: bytes) -> os.stat_result | None:
+        there = create(coming, name)
+        if there is None and coming.share is not None:
+            coming.share.end(lies=coming.size)
+        return there
+
+    def _replace(self, coming: Nameable, name: bytes) -> None:
+        if self._quota is None:
+            coming.replace(name)
+            return
+        with self._quota.replacing():
+            there = look(coming.folder, name)
+            coming.replace(name)
+        gone = there.st_size if there is not None and stat.S_ISREG(there.st_mode) else 0
+        if coming.share is None:
+            self._quota.gone(gone)
+        else:
+            coming.share.end(lies=coming.size, gone=gone)
 
     def _flushed(self, receipts: Sequence[Receipt], entries: Sequence[Entry]) -> list[Receipt]:
         """Flush the folders, and take back what the receipts say of those that failed."""

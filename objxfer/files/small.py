@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar, Final
 
-from objxfer.errors import ExitCode, UnsafePath
+from objxfer.errors import ExitCode, NoSpace, UnsafePath
 from objxfer.files.digest import Buffer, file_digest
 from objxfer.files.entries import Action, Receipt, clamped
 from objxfer.files.naming import Unnamed, failed
@@ -49,6 +49,9 @@ class Small(Unnamed):
         try:
             self._enter(path)
             temp = temporaries.name(path)
+            if self.share is not None:
+                self.share.begin(temp)
+                self.share.cover(len(contents))
             self._fd = fd = os.open(temp, _NEW, 0o600, dir_fd=self.folder.fd)
             self._temp = temp
             self.size = len(contents)
@@ -59,7 +62,7 @@ class Small(Unnamed):
                 os.fchmod(fd, entry.mode & 0o777 & ~umask)
             time = clamped(entry.mtime_ns)
             os.utime(fd, ns=(time, time))
-        except (OSError, UnsafePath) as error:
+        except (OSError, UnsafePath, NoSpace) as error:
             self.fail(failed(error))
             return
         if self.size != entry.size:

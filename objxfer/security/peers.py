@@ -125,8 +125,8 @@ class Peers:
     def __repr__(self) -> str:
         return f"<Peers in {str(self.folder)!r}>"
 
-    def pair_with(self, peer_id: bytes, key_id: str) -> Pair | None:
-        """Return the pair with a peer under a key, if it is there at this moment; for listeners.
+    def peer_with(self, peer_id: bytes, key_id: str) -> Peer | None:
+        """Return the peer of an id under a key, if it is there at this moment; for listeners.
 
         Damaged files, and pairs that this machine made under another id, are passed over.
         """
@@ -139,15 +139,8 @@ class Peers:
             for name in named:
                 peer = self.find(name)
                 if peer and peer.pair == pairs[name] and peer.pair.own == self.own_id():
-                    return peer.pair
+                    return peer
         return None
-
-    def name_of(self, key_id: str) -> str | None:
-        """Return what the peer of a key is called, or None; for who let it in by this."""
-        with self._lock:
-            self._look()
-            pairs = ((name, pair) for name, (_, pair) in self._seen.items() if pair)
-            return next((name for name, pair in pairs if pair.key.id == key_id), None)
 
     def own_id(self) -> bytes:
         """Return the 16 bytes that this machine goes by, made when they are first asked for.

@@ -165,7 +165,7 @@ def test_the_folder_must_exist(commands: Commands) -> None:
 
 
 def test_nothing_is_kept_of_a_sender_that_has_gone() -> None:
-    watcher = _Watcher(Terminal(), None, Counts())
+    watcher = _Watcher(Terminal(), Counts())
     with connected() as (_, there):
         watcher.connected(1, there)
         watcher.ended(1, there)

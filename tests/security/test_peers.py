@@ -43,7 +43,8 @@ def a_peer(peers: Peers, name: str = "nas", peer_id: bytes = THERE) -> Peer:
 
 
 def lets_in(peers: Peers, peer: Peer) -> bool:
-    return peers.pair_with(peer.pair.peer, peer.pair.key.id) == peer.pair
+    found = peers.peer_with(peer.pair.peer, peer.pair.key.id)
+    return found is not None and found.pair == peer.pair
 
 
 # --- one machine's own id ---
