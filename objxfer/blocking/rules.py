@@ -162,14 +162,7 @@ class Rules:
 
     def name_of(self, proved: Established) -> str | None:
         """Return what the one who came is called here, or None."""
-        key_id = proved.key_id.hex()
-        if proved.mode is Mode.KEY:
-            found = self._book.holders.get(key_id)
-            return found[1] if found else None
-        if self.peers is None:
-            return None
-        peer = self.peers.peer_with(proved.theirs.peer_id, key_id)
-        return peer.name if peer else None
+        return self._name(proved, self._book)
 
     def allotment(self, proved: Established) -> Allotment:
         """Return where somebody may deliver who came.
@@ -177,7 +170,8 @@ class Rules:
         Raises:
             NotAllowed: nowhere.
         """
-        name, book = self.name_of(proved), self._book
+        book = self._book  # one for both: who has a name may change with the rules
+        name = self._name(proved, book)
         allotment = None if name is None else book.allotments.get(name)
         # A key and a pair of the same name are not the same.
         if allotment is None or (allotment.grant.key is None) is (proved.mode is Mode.KEY):
@@ -187,6 +181,16 @@ class Rules:
         return allotment
 
     # --- inside ---
+
+    def _name(self, proved: Established, book: _Book) -> str | None:
+        key_id = proved.key_id.hex()
+        if proved.mode is Mode.KEY:
+            found = book.holders.get(key_id)
+            return found[1] if found else None
+        if self.peers is None:
+            return None
+        peer = self.peers.peer_with(proved.theirs.peer_id, key_id)
+        return peer.name if peer else None
 
     def _checked(self, grants: Iterable[Grant]) -> _Book:
         from objxfer.files.root import Root
