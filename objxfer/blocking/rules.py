@@ -42,12 +42,18 @@ class Grant:
 
 
 class Allotment:
-    """The part of an inbox that a grant is about. Any thread may use it."""
+    """The part of an inbox that a grant is about. Any thread may use it.
+
+    Attributes:
+        inbox: the whole of it.
+        folder: where below it; empty for the whole.
+    """
 
     def __init__(self, inbox: str, grant: Grant, path: SafePath | None) -> None:
+        self.inbox = inbox
+        self.folder = bytes(path) if path else b""
         self.grant = grant
-        self.path = path
-        self._inbox = inbox
+        self._path = path
         self._quota: Quota | None = None
 
     def open(self) -> Root:
@@ -59,10 +65,10 @@ class Allotment:
         """
         from objxfer.files.root import Root
 
-        if self.path is None:
-            return Root(self._inbox)
-        with Root(self._inbox) as inbox:
-            return inbox.below(self.path)
+        if self._path is None:
+            return Root(self.inbox)
+        with Root(self.inbox) as inbox:
+            return inbox.below(self._path)
 
     def quota(self) -> Quota | None:
         """Return its quota, if it has one.
@@ -210,8 +216,8 @@ class Rules:
                     raise RuleError(grant.name, "key", message)
             allotment = allotments[grant.name] = Allotment(self.folder, grant, _path(grant))
             if grant.rights == "push":
-                path = allotment.path
-                place = tuple(folded(bytes(path)).split(b"/")) if path else ()
+                folder = folded(allotment.folder)
+                place = tuple(folder.split(b"/")) if folder else ()
                 same = taken.setdefault(place, grant)
                 if same.quota != grant.quota:
                     raise RuleError(

@@ -28,6 +28,7 @@ from objxfer.errors import (
     RuleError,
 )
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
+from support.partials import wait_for_partial
 
 MB = 10**6
 BEN, CAROL = (bytes([number]) * 16 for number in (2, 3))
@@ -445,6 +446,29 @@ def test_a_connection_that_breaks_gives_back_what_was_reserved(scene: Scene) -> 
         stream.reader.close()
         assert rules.used(rules.grants[0]) == scene.lies("a")
         assert objxfer.push(photo, to=server.url, key=KEY).exit_code == 0
+
+
+def test_what_was_cut_off_before_there_were_rules_is_gone_on_with(scene: Scene) -> None:
+    film = scene.file("film", 6 * MB)
+    with serve(scene.inbox, "tls://127.0.0.1:0", key=KEY, watcher=scene.watcher) as server:
+        connection, stream = objxfer.connect(server.url, key=KEY), Endless()
+        sending = begin(connection.push, stream.reader, name="film", into="a")
+        stream.write(film.read_bytes()[: 3 * MB])
+        wait_for_partial(scene.inbox / "a", MB)
+        connection.abandon()
+        assert isinstance(sending.exception(PATIENCE), ConnectionLost)
+        stream.end()
+        stream.reader.close()
+        scene.watcher.until("failed")
+    lay = scene.lies("a")
+    assert lay >= MB
+    with scene.serving(Grant("a", ring(), folder="a", quota=7 * MB)) as (server, rules):
+        assert rules.used(rules.grants[0]) == lay
+        with open(film, "rb") as again, objxfer.connect(server.url, key=KEY) as connection:
+            report = connection.push(again, name="film")
+        assert report.count(objxfer.Outcome.RESUMED) == 1
+        assert rules.used(rules.grants[0]) == scene.lies("a") == 6 * MB
+    assert list(scene.inbox.rglob(".objxfer*")) == []
 
 
 # --- rules that change ---
