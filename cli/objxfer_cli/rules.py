@@ -258,9 +258,7 @@ def say(terminal: Terminal, rules: Rules) -> None:
     for grant in rules.grants:
         try:
             terminal.notice(_told(rules, grant))
-        except (
-            ObjxferError
-        ) as error:  # its folder is out of order by now, and those who send hear it
+        except ObjxferError as error:  # of its folder, which was in order a moment ago
             terminal.warning(f"{grant.name}: {error}")
 
 

@@ -48,21 +48,23 @@ def place(
                 raise RefusedByPeer("this receiver takes a single file")
             return Outlet(into)
         with ExitStack() as opened:
-            quota = None
+            quota, folders = None, [offer.folder]
             if isinstance(into, Allotment):
-                root, quota = opened.enter_context(into.open()), into.quota()
+                root, quota = opened.enter_context(Root(into.inbox)), into.quota()
+                folders.insert(0, into.folder)
             else:
                 root = opened.enter_context(Root(into))
+            folders = [folder for folder in folders if folder]
             skips = IfExists.SKIP in (offer.if_exists, if_exists)  # what is there may be anything
             if quota is not None and offer.total_bytes != UNKNOWN and not skips:
                 quota.check(offer.total_bytes)
             partials = Partials(
-                root, owner=owner, folder=offer.folder, keep=keep_partial, limits=limits
+                root, owner=owner, folder=b"/".join(folders), keep=keep_partial, limits=limits
             )
             opened.callback(partials.close)
-            if offer.folder:
+            for folder in folders:
                 with root as above:
-                    root = opened.enter_context(above.below(safe_path(offer.folder, limits)))
+                    root = opened.enter_context(above.below(safe_path(folder, limits)))
             sink = Sink(
                 root,
                 partials,

@@ -42,12 +42,18 @@ class Grant:
 
 
 class Allotment:
-    """The part of an inbox that a grant is about. Any thread may use it."""
+    """The part of an inbox that a grant is about. Any thread may use it.
+
+    Attributes:
+        inbox: the whole of it.
+        folder: where below it; empty for the whole.
+    """
 
     def __init__(self, inbox: str, grant: Grant, path: SafePath | None) -> None:
+        self.inbox = inbox
+        self.folder = bytes(path) if path else b""
         self.grant = grant
-        self.path = path
-        self._inbox = inbox
+        self._path = path
         self._quota: Quota | None = None
 
     def open(self) -> Root:
@@ -59,10 +65,10 @@ class Allotment:
         """
         from objxfer.files.root import Root
 
-        if self.path is None:
-            return Root(self._inbox)
-        with Root(self._inbox) as inbox:
-            return inbox.below(self.path)
+        if self._path is None:
+            return Root(self.inbox)
+        with Root(self.inbox) as inbox:
+            return inbox.below(self._path)
 
     def quota(self) -> Quota | None:
         """Return its quota, if it has one.
@@ -162,14 +168,7 @@ class Rules:
 
     def name_of(self, proved: Established) -> str | None:
         """Return what the one who came is called here, or None."""
-        key_id = proved.key_id.hex()
-        if proved.mode is Mode.KEY:
-            found = self._book.holders.get(key_id)
-            return found[1] if found else None
-        if self.peers is None:
-            return None
-        peer = self.peers.peer_with(proved.theirs.peer_id, key_id)
-        return peer.name if peer else None
+        return self._name(proved, self._book)
 
     def allotment(self, proved: Established) -> Allotment:
         """Return where somebody may deliver who came.
@@ -177,7 +176,8 @@ class Rules:
         Raises:
             NotAllowed: nowhere.
         """
-        name, book = self.name_of(proved), self._book
+        book = self._book  # one for both: who has a name may change with the rules
+        name = self._name(proved, book)
         allotment = None if name is None else book.allotments.get(name)
         # A key and a pair of the same name are not the same.
         if allotment is None or (allotment.grant.key is None) is (proved.mode is Mode.KEY):
@@ -187,6 +187,16 @@ class Rules:
         return allotment
 
     # --- inside ---
+
+    def _name(self, proved: Established, book: _Book) -> str | None:
+        key_id = proved.key_id.hex()
+        if proved.mode is Mode.KEY:
+            found = book.holders.get(key_id)
+            return found[1] if found else None
+        if self.peers is None:
+            return None
+        peer = self.peers.peer_with(proved.theirs.peer_id, key_id)
+        return peer.name if peer else None
 
     def _checked(self, grants: Iterable[Grant]) -> _Book:
         from objxfer.files.root import Root
@@ -206,8 +216,8 @@ class Rules:
                     raise RuleError(grant.name, "key", message)
             allotment = allotments[grant.name] = Allotment(self.folder, grant, _path(grant))
             if grant.rights == "push":
-                path = allotment.path
-                place = tuple(folded(bytes(path)).split(b"/")) if path else ()
+                folder = folded(allotment.folder)
+                place = tuple(folder.split(b"/")) if folder else ()
                 same = taken.setdefault(place, grant)
                 if same.quota != grant.quota:
                     raise RuleError(

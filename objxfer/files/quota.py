@@ -58,8 +58,10 @@ class _Usage:
             FileFailed: a folder cannot be looked at.
         """
         before = self._not_before
+        if before is not None and not again:
+            return
         with self._counting:
-            if self._not_before is not None and not (again and self._not_before == before):
+            if self._not_before != before:
                 return
             began = time.monotonic()
             with self.lock:

@@ -27,7 +27,16 @@ from objxfer.errors import (
     RefusedByPeer,
     RuleError,
 )
+from objxfer.files.entries import Action, Answer, Receipt, Verdict
+from objxfer.limits import MIB
+from objxfer.protocol.answers import Accept, Receipts, Wanted
+from objxfer.protocol.messages import Done, Message
+from objxfer.protocol.session import data
+from objxfer.protocol.trees import Entries, Fate, File, FileEnd, Flush
+from objxfer.transfer.steps import Steps, receive, send
+from support.byhand import file, offer, perform
 from support.connected import KEY, OTHER_KEY, PATIENCE, begin
+from support.partials import wait_for_partial
 
 MB = 10**6
 BEN, CAROL = (bytes([number]) * 16 for number in (2, 3))
@@ -403,6 +412,54 @@ def test_a_stream_stops_at_the_quota(scene: Scene) -> None:
         assert rules.used(rules.grants[0]) == scene.lies("a") == 0
 
 
+def announces(size: int, *messages: Message) -> Steps[Verdict]:
+    """Announce a file of some size, and say what comes then; return the verdict on it."""
+    yield from send(offer(b"t"))
+    yield from receive(Accept)
+    yield from send(Entries([file(b"t", size)]))
+    (verdict,) = (yield from receive(Wanted)).verdicts
+    for message in messages:
+        yield from send(message)
+    return verdict
+
+
+def lies(announced: int, size: int) -> Steps[Receipt]:
+    """Send a file that is larger than it was announced; return its receipt."""
+    nodes = [data(bytes(MIB))] * (size // MIB)
+    whole: list[Message] = [File(size, 1, 0o600), *nodes, FileEnd(Fate.READ, size), Flush()]
+    verdict = yield from announces(announced, *whole)
+    assert verdict.answer is Answer.WANTED
+    (receipt,) = (yield from receive(Receipts)).receipts
+    yield from send(Done())
+    yield from receive(Done)
+    return receipt
+
+
+@pytest.mark.parametrize("announced", [0, 1, MIB])
+def test_who_announces_less_than_comes_gets_no_further(scene: Scene, announced: int) -> None:
+    with scene.serving(Grant("a", ring(), folder="a", quota=3 * MIB)) as (server, rules):
+        with objxfer.connect(server.url, key=KEY) as connection:
+            receipt = perform(connection, lies(announced, 5 * MIB))
+            assert (receipt.action, receipt.code) == (Action.FAILED, ExitCode.PEER_NO_SPACE)
+            assert rules.used(rules.grants[0]) == scene.lies("a") == 0
+            receipt = perform(connection, lies(announced, 3 * MIB))
+            assert receipt.action is Action.RECEIVED
+        assert rules.used(rules.grants[0]) == scene.lies("a") == 3 * MIB
+
+
+def test_what_is_announced_and_does_not_come_is_given_back(scene: Scene) -> None:
+    with scene.serving(Grant("a", ring(), folder="a", quota=MB)) as (server, rules):
+        connection = objxfer.connect(server.url, key=KEY)
+        assert perform(connection, announces(MB)).answer is Answer.WANTED
+        with objxfer.connect(server.url, key=KEY) as other:
+            assert perform(other, announces(1)).code is ExitCode.PEER_NO_SPACE
+            other.abandon()
+        connection.abandon()
+        for _ in range(2):
+            scene.watcher.until("failed")
+        assert rules.used(rules.grants[0]) == 0
+
+
 def test_two_at_once_share_the_quota(scene: Scene) -> None:
     names = [f"part-{number}" for number in range(4)]
     files = [scene.file(name, 700_000) for name in names]
@@ -445,6 +502,29 @@ def test_a_connection_that_breaks_gives_back_what_was_reserved(scene: Scene) -> 
         stream.reader.close()
         assert rules.used(rules.grants[0]) == scene.lies("a")
         assert objxfer.push(photo, to=server.url, key=KEY).exit_code == 0
+
+
+def test_what_was_cut_off_before_there_were_rules_is_gone_on_with(scene: Scene) -> None:
+    film = scene.file("film", 6 * MB)
+    with serve(scene.inbox, "tls://127.0.0.1:0", key=KEY, watcher=scene.watcher) as server:
+        connection, stream = objxfer.connect(server.url, key=KEY), Endless()
+        sending = begin(connection.push, stream.reader, name="film", into="a")
+        stream.write(film.read_bytes()[: 3 * MB])
+        wait_for_partial(scene.inbox / "a", MB)
+        connection.abandon()
+        assert isinstance(sending.exception(PATIENCE), ConnectionLost)
+        stream.end()
+        stream.reader.close()
+        scene.watcher.until("failed")
+    lay = scene.lies("a")
+    assert lay >= MB
+    with scene.serving(Grant("a", ring(), folder="a", quota=7 * MB)) as (server, rules):
+        assert rules.used(rules.grants[0]) == lay
+        with open(film, "rb") as again, objxfer.connect(server.url, key=KEY) as connection:
+            report = connection.push(again, name="film")
+        assert report.count(objxfer.Outcome.RESUMED) == 1
+        assert rules.used(rules.grants[0]) == scene.lies("a") == 6 * MB
+    assert list(scene.inbox.rglob(".objxfer*")) == []
 
 
 # --- rules that change ---

@@ -177,6 +177,20 @@ def test_it_is_not_counted_again_all_the_time(
     assert judged(inbox.sink(quota), entry()) == [Answer.WANTED]
 
 
+def test_what_cannot_be_counted_again_stays_as_it_was(
+    inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    (inbox.folder / "old").write_bytes(bytes(700 * KB))
+    quota = inbox.quota(1000 * KB)
+    inbox.folder.rename(inbox.folder.with_name("away"))
+    with pytest.raises(NoSpace, match="300 kB free"):
+        quota.share(600 * KB)
+    assert "what counts against a quota cannot be counted: cannot receive into" in caplog.text
+    inbox.folder.mkdir()  # another
+    with pytest.raises(NoSpace, match="300 kB free"):
+        quota.share(600 * KB)
+
+
 def test_counting_does_not_take_what_is_on_its_way_for_what_lies_there(inbox: Inbox) -> None:
     quota = inbox.quota(20 * MIB)
     sink = inbox.sink(quota)
