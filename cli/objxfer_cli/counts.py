@@ -102,7 +102,9 @@ class Counts:
         """How things are, in a line."""
         with self.lock:
             well = sum(count for (_, code), count in self.deliveries.items() if not code)
-            ended, refused = self.deliveries.total(), self.refused.total()
+            ended = self.deliveries.total()
+            # Who calls all addresses of this machine at once hangs up on all but one of them.
+            refused = self.refused.total() - self.refused[ExitCode.CONNECTION_LOST]
             underway = self.underway
         deliveries = "1 delivery" if underway == 1 else f"{underway:,} deliveries"
         return (

@@ -66,6 +66,8 @@ OPTIONS = {
         "--keep-partial",
         "--key",
         "--insecure",
+        "--metrics",
+        "--log-json",
         "--json",
         "-q",
         "-v",

@@ -16,7 +16,7 @@ import pytest
 
 import objxfer
 from objxfer import EntryReport, Outcome
-from objxfer.errors import ExitCode
+from objxfer.errors import ExitCode, WrongKey
 from objxfer.security.keys import Key
 from objxfer.security.pairing import Pair
 from objxfer.security.peerfiles import Peer
@@ -107,6 +107,12 @@ class Inbox:
         return self.metrics()
 
 
+def push(commands: Commands, name: str, url: str) -> None:
+    """Send a file or folder, from here: quicker than another process."""
+    report = objxfer.push(commands.folder / name, to=url, key=commands.key)
+    assert report.exit_code == objxfer.ExitCode.OK
+
+
 def test_what_they_say(commands: Commands) -> None:
     inbox = Inbox(commands)
     at_first = inbox.wait_for("up", 1)
@@ -118,8 +124,8 @@ def test_what_they_say(commands: Commands) -> None:
 
     for name in ("a", "b"):
         commands.file(f"photos/{name}", bytes(100_000))
-    assert commands.run("send", "photos", "--to", inbox.url).code == 0
-    assert commands.run("send", "photos", "--to", inbox.url).code == 0
+    push(commands, "photos", inbox.url)
+    push(commands, "photos", inbox.url)
     metrics = inbox.wait_for("deliveries_total", 2, peer="", result="ok")
     assert value(metrics, "files_total", action="received") == 2
     assert value(metrics, "files_total", action="unchanged") == 2
@@ -128,8 +134,8 @@ def test_what_they_say(commands: Commands) -> None:
     assert value(metrics, "delivery_seconds_bucket", le="+Inf") == 2
     assert value(metrics, "last_success_timestamp_seconds", peer="") >= started
 
-    commands.run("keygen", "other")
-    assert commands.run("send", "photos", "--to", inbox.url, "--key", "other").code == 13
+    with pytest.raises(WrongKey):
+        objxfer.connect(inbox.url, key=Key.generate())
     inbox.wait_for("refused_total", 1, reason="not_authenticated")
 
     sending = streaming(commands, inbox.serving)
@@ -176,15 +182,15 @@ def test_nobody_ever_reads_half_of_them(commands: Commands) -> None:
 
     thread = threading.Thread(target=reader)
     thread.start()
-    for delivery in range(4):
+    for delivery in range(3):
         for number in range(50):
             commands.file(f"{delivery}/{number}")
-        assert commands.run("send", str(delivery), "--to", inbox.url).code == 0
+        push(commands, str(delivery), inbox.url)
         inbox.wait_for("files_total", 50 * (delivery + 1), action="received")
     over.set()
     thread.join()
     assert not wrong
-    assert {0, 50, 100, 150} <= read
+    assert {0, 50, 100} <= read
 
 
 def test_a_folder_that_vanishes_is_said_once_and_ends_nothing(commands: Commands) -> None:
@@ -196,9 +202,9 @@ def test_a_folder_that_vanishes_is_said_once_and_ends_nothing(commands: Commands
     folder.rename(commands.folder / "elsewhere")
     commands.file("file")
     for _ in range(2):
-        assert commands.run("send", "file", "--to", serving.url).code == 0
+        push(commands, "file", serving.url)
     folder.mkdir()
-    assert commands.run("send", "file", "--to", serving.url).code == 0
+    push(commands, "file", serving.url)
     while not inbox.file.exists():
         assert serving.process.poll() is None
     serving.signal(signal.SIGTERM)
