@@ -25,7 +25,7 @@ from objxfer.transports.urls import DEFAULT_PORT, Url
 
 _MOST: Final = 8
 """Interfaces that multicast is tried on."""
-_COMES_BACK: Final = 3.0
+_COMES_BACK: Final = 4.0
 """Seconds in which what is announced has to come back; it takes one."""
 _LOOK_AROUND: Final = 1.5
 """Seconds to look who is there."""
