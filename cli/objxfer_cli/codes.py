@@ -31,6 +31,11 @@ _MOST_SAID: Final = 16
 _QUIET_ZONE: Final = 2
 
 
+def joined(_ctx: click.Context, _param: click.Parameter, parts: tuple[str, ...]) -> str | None:
+    """Return a code whose parts were typed as arguments of their own; None where there are none."""
+    return " ".join(parts) if parts else None
+
+
 def read(terminal: Terminal, text: str) -> objxfer.Code:
     """Return the code that an argument is, or where that is ``-``, the line of standard input.
 

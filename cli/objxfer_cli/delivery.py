@@ -62,6 +62,7 @@ class Delivery:
         self.begun = False
         self.report = Report(resumable=number is None)
         self.peer = ""
+        self._called = ""
         self._held = held
         self._again = again
         self._number = {} if number is None else {"delivery": number}
@@ -159,6 +160,7 @@ class Delivery:
             The connection.
         """
         self.peer, self.begun = connection.peer, False
+        self._called = name or connection.peer
         self._record(
             "connected",
             peer=connection.peer,
@@ -230,7 +232,7 @@ class Delivery:
                 what = "gave up on"
             case _:
                 return error
-        message = f"{what} {self.peer}: {error}"
+        message = f"{what} {self._called}: {error}"
         again = self._again if error.exit_code is ExitCode.CONNECTION_LOST else ""
         named = type(error)(message, hint=error.hint or again, exit_code=error.exit_code)
         named.__cause__ = error
@@ -275,7 +277,7 @@ class Delivery:
         entries = [entry for entry in report.problems if entry.code == code]
         names = listed([shown(entry.path) for entry in entries], count)
         reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
-        peer, one = self.peer, count == 1
+        peer, one = self._called, count == 1
         match code:
             case ExitCode.INCOMPLETE:
                 self.warn(f"{files(count)} left out: {reasons}")

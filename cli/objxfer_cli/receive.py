@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("code", metavar="[CODE]", required=False)
+@click.argument("code", metavar="[CODE]", nargs=-1, callback=codes.joined)
 @click.option(
     "--from", "sender", metavar="URL", help="Where the sender of the code is: tls://HOST[:PORT]."
 )

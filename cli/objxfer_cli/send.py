@@ -116,6 +116,10 @@ def send(
         )
 
     def push_by_code(connection: objxfer.Connection) -> objxfer.Report:
+        if not connection.takes_files:  # said here, for it may be gone by now
+            raise objxfer.RefusedByPeer(
+                "it takes no files", hint='one of the two runs "objxfer receive"'
+            )
         with codes.goodbye(connection):
             return push(connection)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from objxfer.errors import KeyFileError
-from objxfer.security import keyfiles
+from objxfer.security import keyfiles, private
 from objxfer.security.keyfiles import SECRET_SIZE, StrPath
 
 ENVIRONMENT: Final = "OBJXFER_KEY_FILE"
@@ -214,9 +214,7 @@ def looked_for(path: StrPath | None = None) -> Path:
 
 def default_path() -> Path:
     """Return where the key lies unless another file is named: ``key`` in the config folder."""
-    from platformdirs import user_config_path
-
-    return user_config_path("objxfer", appauthor=False) / "key"
+    return private.config_folder() / "key"
 
 
 def _named(path: StrPath | None) -> Path | None:

@@ -328,9 +328,7 @@ def peers() -> Peers:
 
 def default_folder() -> Path:
     """Return where the peers lie: ``peers`` in the config folder."""
-    from platformdirs import user_config_path
-
-    return user_config_path("objxfer", appauthor=False) / "peers"
+    return private.config_folder() / "peers"
 
 
 def name_taken(name: str) -> ObjxferError:

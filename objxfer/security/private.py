@@ -17,6 +17,8 @@ from objxfer.errors import KeyFileError
 TEMPORARY: Final = ".objxfer-"
 """What a file is called that is being written begins so."""
 
+_NOWHERE: Final = Path("/nonexistent/objxfer")
+"""What systems call the home of who has none (Debian Policy, 9.2.3)."""
 _LARGEST_FILE: Final = 4096
 _TOO_LARGE: Final = f"is none: it is larger than {_LARGEST_FILE} bytes"
 
@@ -25,6 +27,21 @@ _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _NO_BLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+
+
+def config_folder() -> Path:
+    """Return the folder of objxfer in the user's config folder.
+
+    Who has no home folder has none of these: never one below the current folder, where others may
+    have put it.
+    """
+    from platformdirs import user_config_path
+
+    try:
+        folder = user_config_path("objxfer", appauthor=False)
+    except RuntimeError:  # older versions return one that begins with a tilde
+        return _NOWHERE
+    return _NOWHERE if folder.parts[0] == "~" else folder
 
 
 def read(path: Path, kind: str) -> bytes:

@@ -130,6 +130,14 @@ def test_a_code_is_read_from_standard_input_and_forgiving(commands: Commands) ->
     assert not any(word in received.err.lower() for word in sending.code.split("-")[1:])
 
 
+def test_a_code_is_typed_with_spaces(commands: Commands) -> None:
+    sending = told(commands.start("send", "report.pdf", *HERE))
+    parts = sending.code.upper().split("-")
+    taken = ("--from", sending.address, "--into", "inbox", "--yes")
+    received = commands.run("receive", *parts, *taken)
+    assert (received.code, sending.running.finish().code) == (0, 0), received
+
+
 def test_a_code_is_nowhere_but_where_it_is_told(commands: Commands) -> None:
     """Not in the arguments of any process, and in no log but the lines that show it."""
     sending = told(commands.start("send", "report.pdf", *HERE, "-vv"))

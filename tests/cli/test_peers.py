@@ -265,6 +265,13 @@ class TestOnACable:
         assert re.search(r"from anna \(.*\): a\.txt\n", receiving.finish().out)
         assert (nas.inbox / "from/anna/a.txt").read_bytes() == b"contents"
 
+    def test_what_goes_wrong_is_said_of_the_peer_by_its_name(
+        self, anna: Machine, nas: Machine
+    ) -> None:
+        nas.listen("serve", "inbox")
+        refused = anna.run("send", "a.txt", "--to", "nas:../up")
+        assert refused == (20, "", "objxfer: error: refused by nas: ../up holds . or ..\n")
+
     def test_a_peer_that_moved_is_found(self, anna: Machine, nas: Machine, cable: Cable) -> None:
         serving = nas.listen("serve", "inbox")
         assert anna.run("send", "a.txt", "--to", "nas").code == 0

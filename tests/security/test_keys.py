@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import stat
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from objxfer.errors import ExitCode, KeyFileError
 from objxfer.security.keys import ENVIRONMENT, Key, Keyring, as_keyring, default_path
+from objxfer.security.peers import Peers
 
 SECRET = bytes(range(32))
 KEY = Key.from_bytes(SECRET)
@@ -336,6 +338,25 @@ def test_the_default_lies_in_the_config_folder(home: Path, monkeypatch: pytest.M
         monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "x"))
         assert default_path() == home / "x" / "objxfer" / "key"
     assert default_path().name == "key"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there all have a home")
+def test_who_has_no_home_finds_nothing_below_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a receiving folder: others could have put a key there."""
+    import pwd
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    Key.generate().save(tmp_path / "~" / ".config" / "objxfer" / "key")
+    assert Key.find() is None
+    assert not Peers()
 
 
 def test_nothing_named_and_no_default_is_no_key() -> None:
