@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from objxfer.bars import aside, escaped
 
@@ -177,14 +177,15 @@ class Terminal:
             self._write(sys.stdout, line)
 
     def log(self, verbosity: int) -> None:
-        """Show what the library logs: 1 for info, 2 and more for debug."""
+        """Show what is logged: warnings, and of the library with 1 info, with 2 and more debug."""
         self.verbosity = verbosity
+        handler = logging.StreamHandler(sys.stderr)
+        when = "%(asctime)s " if verbosity else ""
+        handler.setFormatter(_Formatter(f"{when}%(message)s", "%H:%M:%S"))
+        # For all packages: what nobody handles would go out unescaped.
+        logging.getLogger().addHandler(handler)
         if verbosity:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-            logger = logging.getLogger("objxfer")
-            logger.addHandler(handler)
-            logger.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
+            logging.getLogger("objxfer").setLevel(_LEVELS.get(verbosity, logging.DEBUG))
 
     def _write(self, stream: TextIO | None, line: str, end: str = "\n") -> None:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
@@ -205,6 +206,9 @@ class Terminal:
 class _Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 def discard(stream: TextIO) -> None:
