@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from objxfer.bars import aside, escaped
 from objxfer.units import UNITS
@@ -276,6 +276,9 @@ class _Events(logging.Handler):
 class _Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
 
 
 def discard(stream: TextIO) -> None:

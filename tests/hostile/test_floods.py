@@ -41,7 +41,8 @@ SERVED: Final = 2.0
 """Seconds in which an honest sender has its receipts."""
 HANDSHAKE: Final = 10.0
 """Seconds that somebody has to prove who they are."""
-SLACK: Final = 2.0
+SLACK: Final = 5.0
+"""Seconds that a machine may take that others use, too."""
 IDLE: Final = 0.2
 """The share of a core that those take who prove nothing."""
 MEMORY: Final = 150 * MIB
