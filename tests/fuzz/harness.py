@@ -15,6 +15,7 @@ NAMES: Final = (
     "chunks",
     "messages",
     "names",
+    "trees",
     "journals",
     "keyfiles",
     "receipts",
@@ -40,6 +41,8 @@ class Harness(NamedTuple):
     """Bytes of memory that any input may take."""
     per_byte: int = 64
     """Bytes of memory more for each byte of an input."""
+    mutants: int = 200
+    """How many are made of good inputs in the short form."""
 
 
 def named(name: str) -> Harness:

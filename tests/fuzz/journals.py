@@ -134,4 +134,4 @@ def _seeds() -> Iterator[bytes]:
 
 
 # The journal is read in pieces of 144 KiB, and its header says up to 192 KiB.
-HARNESS: Final = Harness(_feed, _seeds, at_most=1 * MIB + 512 * KIB)
+HARNESS: Final = Harness(_feed, _seeds, at_most=1 * MIB + 512 * KIB, mutants=100)

@@ -14,8 +14,6 @@ import pytest
 from fuzz.harness import NAMES, GrewError, Harness, corpus, judging, named
 from fuzz.mutate import mutants
 
-MUTANTS = 200
-
 
 @pytest.fixture(autouse=True)
 def _untraced() -> Iterator[None]:
@@ -29,7 +27,7 @@ def test_nothing_is_found_in_what_is_kept_and_what_is_like_it(name: str) -> None
     inputs = [*harness.seeds(), *corpus(name)]
     assert inputs
     feed = judging(harness)
-    for data in (*inputs, *islice(mutants(inputs, Random(name)), MUTANTS)):
+    for data in (*inputs, *islice(mutants(inputs, Random(name)), harness.mutants)):
         feed(data)
 
 
