@@ -15,11 +15,11 @@ from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ObjxferError, Timeout
 from objxfer.security.peers import Peers
-from objxfer_cli import codes, options, visitors
+from objxfer_cli import codes, options, text, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
 from objxfer_cli.signals import Interrupted
-from objxfer_cli.terminal import Terminal
+from objxfer_cli.terminal import Terminal, raw
 
 if TYPE_CHECKING:
     from objxfer.blocking.meeting import Host
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False),
     help="Where it lands; the current folder.",
 )
-@click.option("--stdout", is_flag=True, help="Write a single file to standard output.")
+@click.option("--stdout", is_flag=True, help="Write a single file, or a text, to standard output.")
 @options.if_exists("What happens where a different file has the name; rename keeps both.")
 @options.keep_partial
 @options.retry("Wait for a lost sender about as long as it tries so often; 14 are five minutes.")
@@ -82,9 +82,11 @@ def receive(
         raise click.UsageError("--qr is for people, --json for programs")
     terminal.piped = stdout
     folder = None if stdout else os.path.abspath(into or ".")
-    place: Place = folder or _standard_output()
+    output = _standard_output() if stdout else None
+    place: Place | None = output or folder
     terms: dict[str, Any] = {
-        "accepts": (),
+        "accepts": text.ACCEPTS,
+        "limits": text.LIMITS,
         "into": place,
         "if_exists": if_exists or "rename",
         "keep_partial": keep_partial,
@@ -97,7 +99,8 @@ def receive(
         peers = options.find_peers(terminal, url, insecure=insecure)
     if key is None and peers is None and not insecure:
         delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
-        taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
+        question = Question(terminal, delivery, folder, yes=yes)
+        taking = Taking(delivery, timeout, question, output)
         if code is not None:
             return _meet(terminal, code, sender, taking, retries, terms)
         there = "objxfer send PATH --code"
@@ -125,7 +128,8 @@ def receive(
             target = options.short(listener.url)
             terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
         with delivery.told(), visitors.findable(terminal, url, listener.url, peers):
-            return Taking(delivery, timeout, None, peers).wait(listener, patience(retries))
+            taking = Taking(delivery, timeout, None, output, peers)
+            return taking.wait(listener, patience(retries))
 
 
 def _meet(
@@ -155,7 +159,7 @@ def _meet(
 def _standard_output() -> BinaryIO:
     if sys.stdout is None:
         raise click.UsageError("--stdout: there is no standard output")
-    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+    return raw(sys.stdout)
 
 
 class Taking:
@@ -165,6 +169,7 @@ class Taking:
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
         question: asks whether to take it; None takes it.
+        output: gets a text as it is; None shows it.
         peers: those who are let in besides who holds the key.
     """
 
@@ -173,23 +178,27 @@ class Taking:
         delivery: Delivery,
         timeout: float,
         question: Question | None,
+        output: BinaryIO | None,
         peers: Peers | None = None,
     ) -> None:
         self.delivery = delivery
         self._timeout = timeout
         self._question = question
+        self._text = text.Incoming(delivery, question, output)
         self._peers = peers
         self._name: str | None = None
 
     def take(self, connection: objxfer.Connection) -> objxfer.Report:
-        """Take it over one connection."""
+        """Take it over one connection; for a text, the report says nothing."""
+        came: object = None
         try:
-            report: objxfer.Report = connection.recv(
+            came = connection.recv(
                 self._timeout,
                 silence=self._timeout,
                 progress=self.delivery,
                 on_entry=self.delivery.entry,
                 on_offer=self._question,
+                on_object=self._text,
                 report=self.delivery.report,
             )
         except Interrupted:
@@ -197,7 +206,11 @@ class Taking:
                 with contextlib.suppress(ObjxferError):
                     connection.close()  # so that the peer hears that it is declined
             raise
-        return report
+        except ObjxferError:
+            if self._text.taken is None:
+                raise
+            # It was shown: how its receipt fares changes nothing any more.
+        return came if isinstance(came, objxfer.Report) else self.delivery.report
 
     def wait(self, listener: objxfer.Listener | Host, patience: float | None) -> int:
         """Take it over as many connections as it needs; return the exit code.
@@ -239,5 +252,7 @@ class Taking:
     def finished(self, report: objxfer.Report) -> int:
         """Say what came of it; return the exit code."""
         caller = visitors.caller(self.delivery.peer, self._name)
+        if self._text.taken is not None:
+            return self._text.finished(caller)
         line = f"received {summed_up(report)} from {caller}: {tops(report)}"
         return self.delivery.finished(report, line)

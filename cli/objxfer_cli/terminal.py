@@ -11,9 +11,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
 from objxfer.bars import aside, escaped
+from objxfer.errors import FileFailed
+from objxfer.files.outlet import Outlet
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _NOTHING: Final = {
@@ -71,6 +73,19 @@ class Terminal:
         """Say what was asked for, to a person: no matter how quiet the rest is."""
         if not self.json:
             self._write(sys.stdout, escaped(line))
+
+    def show(self, text: str) -> None:
+        """Show a text that was received, no matter how quiet the rest is: its lines, escaped.
+
+        Raises:
+            FileFailed: it cannot be written.
+        """
+        lines = text.removesuffix("\n").split("\n")
+        shown = "".join("\t".join(map(escaped, line.split("\t"))) + "\n" for line in lines)
+        if sys.stdout is None:
+            raise FileFailed("there is no standard output")
+        with self._lock, aside(), raw(sys.stdout) as stream:
+            Outlet(stream).write(shown.encode(sys.stdout.encoding, "backslashreplace"))
 
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
@@ -174,7 +189,8 @@ class Terminal:
             import json
 
             line = json.dumps({"type": kind, **values}, separators=(",", ":"))
-            self._write(sys.stdout, line)
+            # The one character that acts on a terminal and that JSON leaves as it is.
+            self._write(sys.stdout, line.replace("\x7f", "\\u007f"))
 
     def log(self, verbosity: int) -> None:
         """Show what the library logs: 1 for info, 2 and more for debug."""
@@ -205,6 +221,11 @@ class Terminal:
 class _Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escaped(super().formatMessage(record))
+
+
+def raw(stream: TextIO) -> BinaryIO:
+    """Return what writes the bytes of a stream at once; closing it leaves the stream open."""
+    return open(stream.fileno(), "wb", buffering=0, closefd=False)
 
 
 def discard(stream: TextIO) -> None:
@@ -265,6 +286,11 @@ def listed(paths: Sequence[str], total: int, at_most: int = 3) -> str:
 def files(count: int) -> str:
     """Return a number of files: ``1 file``, ``4,120 files``."""
     return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def characters(text: str) -> str:
+    """Return how long a text is: ``1 character``, ``4,120 characters``."""
+    return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
 def size(count: float) -> str:
