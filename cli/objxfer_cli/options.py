@@ -14,6 +14,7 @@ from objxfer.errors import KeyFileError
 from objxfer.files.entries import KEEP
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import DEFAULT_PORT, Url
+from objxfer_cli import completion
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -50,7 +51,11 @@ json: Final[Option] = click.option(
     "--json", is_flag=True, expose_value=False, callback=_json, help="Write JSON lines to stdout."
 )
 key: Final[Option] = click.option(
-    "--key", "key_file", metavar="FILE", help="Use this key, not the one in the default file."
+    "--key",
+    "key_file",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="Use this key, not the one in the default file.",
 )
 insecure: Final[Option] = click.option(
     "--insecure", is_flag=True, help="Use no key: whoever is there is trusted."
@@ -59,6 +64,7 @@ listen: Final[Option] = click.option(
     "--listen",
     "url",
     metavar="URL",
+    shell_complete=completion.among("tls://", "tcp://"),
     default=LISTEN,
     help="Listen there: tls://[HOST][:PORT] or tcp://…; all interfaces, port 6259.",
 )

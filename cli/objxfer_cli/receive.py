@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 import objxfer
-from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ObjxferError, Timeout
 from objxfer.security.peers import Peers
-from objxfer_cli import codes, options, text, visitors
+from objxfer_cli import codes, completion, options, text, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
 from objxfer_cli.signals import Interrupted
@@ -23,12 +22,17 @@ from objxfer_cli.terminal import Terminal, raw
 
 if TYPE_CHECKING:
     from objxfer.blocking.meeting import Host
+    from objxfer.blocking.places import Place
 
 
 @click.command()
-@click.argument("code", metavar="[CODE]", required=False)
+@click.argument("code", metavar="[CODE]", required=False, shell_complete=completion.codes)
 @click.option(
-    "--from", "sender", metavar="URL", help="Where the sender of the code is: tls://HOST[:PORT]."
+    "--from",
+    "sender",
+    metavar="URL",
+    shell_complete=completion.among("tls://"),
+    help="Where the sender of the code is: tls://HOST[:PORT].",
 )
 @click.option("--yes", is_flag=True, help="Take what comes by a code without being asked.")
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")

@@ -13,7 +13,7 @@ import click
 import objxfer
 from objxfer.blocking.retrying import OnLost, persist
 from objxfer.files import scan
-from objxfer_cli import codes, options, text
+from objxfer_cli import codes, completion, options, text
 from objxfer_cli.delivery import Delivery, speed, summed_up
 from objxfer_cli.terminal import Terminal
 
@@ -25,14 +25,20 @@ _COME_BACK: Final = 30.0
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1)
+@click.argument("paths", metavar="PATH…", nargs=-1, shell_complete=completion.files)
 @click.option(
     "--to",
     "target",
     metavar="TARGET",
+    shell_complete=completion.targets,
     help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]",
 )
-@click.option("--code", metavar="CODE", help="The code that the receiver shows; - asks for it.")
+@click.option(
+    "--code",
+    metavar="CODE",
+    shell_complete=completion.codes,
+    help="The code that the receiver shows; - asks for it.",
+)
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @options.listen
 @click.option(

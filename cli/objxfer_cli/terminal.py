@@ -15,7 +15,6 @@ from typing import BinaryIO, Final, TextIO
 
 from objxfer.bars import aside, escaped
 from objxfer.errors import FileFailed
-from objxfer.files.outlet import Outlet
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _NOTHING: Final = {
@@ -80,6 +79,8 @@ class Terminal:
         Raises:
             FileFailed: it cannot be written.
         """
+        from objxfer.files.outlet import Outlet  # of use here alone, and large
+
         lines = text.removesuffix("\n").split("\n")
         shown = "".join("\t".join(map(escaped, line.split("\t"))) + "\n" for line in lines)
         if sys.stdout is None:

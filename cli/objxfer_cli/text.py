@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
 import objxfer
 from objxfer.errors import ExitCode, FileFailed, ObjxferError, RefusedByPeer
-from objxfer.files.outlet import Outlet
 from objxfer.limits import Limits
 from objxfer.transports.urls import Url
-from objxfer_cli.delivery import Delivery
-from objxfer_cli.question import Question
 from objxfer_cli.terminal import Terminal, characters
+
+if TYPE_CHECKING:
+    from objxfer_cli.delivery import Delivery
+    from objxfer_cli.question import Question
 
 LONGEST: Final = 64_000
 """Bytes of a text, as UTF-8: what a terminal shows, and what fits into one message."""
@@ -106,6 +107,8 @@ class Incoming:
             ObjxferError: it is declined, or nobody can be asked (exit code ``REFUSED``).
             FileFailed: standard output does not take it.
         """
+        from objxfer.files.outlet import Outlet  # of no use to who sends, and large
+
         if self._question is not None and not self._question.about_text(text, withdrawn):
             return
         terminal = self._delivery.terminal
