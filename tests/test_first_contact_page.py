@@ -54,8 +54,12 @@ class Screen:
         return code, self.until(r"tls://\S+\n").split()[-1]
 
     def answer(self, answer: str) -> None:
-        self.until(re.escape(QUESTION))
-        os.write(self._person, answer.encode() + b"\n")
+        self.type(QUESTION, f"{answer}\n")
+
+    def type(self, words: str, keys: str) -> None:
+        """Type something once these words are on the screen."""
+        self.until(re.escape(words))
+        os.write(self._person, keys.encode())
 
     def end(self) -> list[str]:
         """Return the lines of the screen."""
@@ -88,6 +92,15 @@ class Stage:
         anna.answer("y")
         return ben.end(), anna.end()
 
+    def text(self) -> Said:
+        ben = self.screen("send", "--text", "-", *HERE)
+        typed = "correct horse battery staple"
+        ben.type("behind it:\n", f"{typed}\n\x04")
+        code, url = ben.code()
+        anna = self.screen("receive", code, "--from", url)
+        anna.answer("y")
+        return [typed, *ben.end()], anna.end()
+
     def unattended(self) -> Said:
         ben = self.screen("send", "report.pdf", *HERE)
         code, url = ben.code()
@@ -119,6 +132,8 @@ SCENES: Final[dict[str, Callable[[Stage], list[str]]]] = {
     "invite": lambda stage: stage.invite()[1],
     "accept": lambda stage: stage.invite()[0],
     "declined": lambda stage: stage.send("n")[0],
+    "text": lambda stage: stage.text()[0],
+    "shown": lambda stage: stage.text()[1],
     "unattended": lambda stage: stage.unattended()[1],
     "wrong": lambda stage: stage.wrong()[1],
     "burnt": lambda stage: stage.wrong()[0],

@@ -19,7 +19,7 @@ from objxfer.files.entries import why
 from objxfer.files.root import Root
 from objxfer.files.scan import LeftOut
 from objxfer.files.source import SourceFile
-from objxfer_cli import options, receipts
+from objxfer_cli import completion, options, receipts
 from objxfer_cli.failures import CLOSED_PIPE
 from objxfer_cli.terminal import Terminal, files, json_path, listed, shown
 
@@ -28,11 +28,12 @@ _NAMED: Final = 3
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1)
+@click.argument("paths", metavar="PATH…", nargs=-1, shell_complete=completion.files)
 @click.option(
     "-c",
     "name",
     metavar="RECEIPTS",
+    shell_complete=completion.files,
     help="Check the files below PATH, or below the current folder, against these JSON lines.",
 )
 @options.json

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -16,6 +17,10 @@ from objxfer_cli import failures
 from objxfer_cli.signals import Interrupted, Signals
 from objxfer_cli.terminal import Terminal
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_NAME: Final = "objxfer"
 _OBJECTS: Final = 50_000
 """How many new ones let the garbage collector look for cycles."""
 _COMMANDS: Final = {
@@ -43,6 +48,13 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"objxfer_cli.{cmd_name}"), cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        described = (CompletionItem(name, help=words) for name, words in _COMMANDS.items())
+        found = [item for item in described if item.value.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -56,6 +68,10 @@ def objxfer_command() -> None:
 
 def main() -> NoReturn:
     """Run the command line of this process, and exit."""
+    if instruction := os.environ.get("_OBJXFER_COMPLETE"):
+        from objxfer_cli import shells
+
+        sys.exit(shells.answer(objxfer_command, _NAME, instruction))
     # What is made for every file has no cycles: looking for some costs 3 % of a delivery.
     gc.set_threshold(_OBJECTS)
     terminal = Terminal()
@@ -74,7 +90,7 @@ def run(terminal: Terminal, arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; whatever it raised is said."""
     # Not through click's main(): to it every EOFError, and so a lost connection, is a Ctrl-D.
     try:
-        with objxfer_command.make_context("objxfer", list(arguments), obj=terminal) as context:
+        with objxfer_command.make_context(_NAME, list(arguments), obj=terminal) as context:
             code: int | None = objxfer_command.invoke(context)
     except click.exceptions.Exit as exited:
         return exited.exit_code

@@ -14,6 +14,7 @@ from objxfer.errors import KeyFileError
 from objxfer.files.entries import KEEP
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import DEFAULT_PORT, Url
+from objxfer_cli import completion
 from objxfer_cli.terminal import Terminal
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -63,7 +64,11 @@ log_json: Final[Option] = click.option(
     help="Write the log, on stderr, as JSON lines, for programs alone.",
 )
 key: Final[Option] = click.option(
-    "--key", "key_file", metavar="FILE", help="Use this key, not the one in the default file."
+    "--key",
+    "key_file",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="Use this key, not the one in the default file.",
 )
 insecure: Final[Option] = click.option(
     "--insecure", is_flag=True, help="Use no key: whoever is there is trusted."
@@ -72,6 +77,7 @@ listen: Final[Option] = click.option(
     "--listen",
     "url",
     metavar="URL",
+    shell_complete=completion.among("tls://", "tcp://"),
     default=LISTEN,
     help="Listen there: tls://[HOST][:PORT] or tcp://…; all interfaces, port 6259.",
 )

@@ -14,7 +14,7 @@ from objxfer.errors import ObjxferError
 from objxfer.security.keyfiles import is_code
 from objxfer.security.peerfiles import check_name, fitting
 from objxfer.security.peers import Peers, name_taken
-from objxfer_cli import codes, options
+from objxfer_cli import codes, completion, options
 from objxfer_cli.peers import facts
 from objxfer_cli.terminal import Terminal
 
@@ -22,11 +22,21 @@ _STANDARD_INPUT: Final = "-"
 
 
 @click.command()
-@click.argument("arguments", metavar="[CODE] [NAME]", nargs=-1)
+@click.argument("arguments", metavar="[CODE] [NAME]", nargs=-1, shell_complete=completion.codes)
 @click.option("--as", "own_name", metavar="NAME", help="What to be called there; the host name.")
-@click.option("--listen", "listen", metavar="URL", help="Wait there, without a CODE: tls://…")
 @click.option(
-    "--from", "url", metavar="URL", help="Where the one with the CODE is: tls://HOST[:PORT]."
+    "--listen",
+    "listen",
+    metavar="URL",
+    shell_complete=completion.among("tls://"),
+    help="Wait there, without a CODE: tls://…",
+)
+@click.option(
+    "--from",
+    "url",
+    metavar="URL",
+    shell_complete=completion.among("tls://"),
+    help="Where the one with the CODE is: tls://HOST[:PORT].",
 )
 @options.json
 @options.quiet

@@ -6,7 +6,7 @@ import click
 
 import objxfer
 from objxfer.errors import ExitCode
-from objxfer_cli import failures, options
+from objxfer_cli import completion, failures, options
 from objxfer_cli.terminal import Terminal, listed
 
 
@@ -36,7 +36,7 @@ def peers(context: click.Context) -> int:
 
 
 @peers.command()
-@click.argument("old")
+@click.argument("old", shell_complete=completion.peers)
 @click.argument("new")
 @options.json
 @options.quiet
@@ -52,7 +52,7 @@ def rename(terminal: Terminal, old: str, new: str) -> None:
 
 
 @peers.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.peers)
 @options.json
 @options.quiet
 @options.verbose

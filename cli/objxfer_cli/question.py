@@ -10,7 +10,7 @@ from objxfer.errors import ExitCode, ObjxferError
 from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.trees import Offer
 from objxfer_cli.delivery import Delivery
-from objxfer_cli.terminal import Terminal, files, listed, shown, size
+from objxfer_cli.terminal import Terminal, characters, files, listed, shown, size
 
 _LONGEST: Final = 120
 """Characters of a name that are shown."""
@@ -53,12 +53,25 @@ class Question:
         asked = offer.tops, offer.folder
         if self._taken != asked:  # the same comes again where a connection was lost
             self._tell(offer)
-            if not self._yes:
-                if not self._ask(withdrawn):
-                    return
-                self.answered = True
+            if not self._agreed(withdrawn):
+                return
             self._taken = asked
         self._delivery.go_on()
+
+    def about_text(self, text: str, withdrawn: Callable[[], bool]) -> bool:
+        """Ask whether to take a text, which is not shown yet.
+
+        Returns:
+            False where nobody waits for the answer any more.
+
+        Raises:
+            ObjxferError: it is declined, or nobody can be asked (exit code ``REFUSED``).
+        """
+        peer, size = self._delivery.peer, len(text.encode())
+        self._terminal.record("offered", peer=peer, characters=len(text), bytes_total=size)
+        where = " → standard output" if self._folder is None else ""
+        self._say(f"{peer} offers a text ({characters(text)}){where}")
+        return self._agreed(withdrawn)
 
     def _tell(self, offer: Offer) -> None:
         count = None if offer.total_files == UNKNOWN else offer.total_files
@@ -85,10 +98,22 @@ class Question:
             below = [_cut(shown(offer.folder)), names[0] if len(offer.tops) == 1 else ""]
             where = f"{'/'.join([folder, *filter(None, below)])}, {size(free)} free"
         line = f"{self._delivery.peer} offers {listed(names, len(offer.tops))} ({', '.join(what)})"
+        self._say(f"{line} → {where}")
+
+    def _say(self, line: str) -> None:
         if self._yes:
-            self._terminal.notice(f"{line} → {where}")
+            self._terminal.notice(line)
         else:
-            self._terminal.visitor(f"{line} → {where}")
+            self._terminal.visitor(line)
+
+    def _agreed(self, withdrawn: Callable[[], bool]) -> bool:
+        """Return whether it is taken; False where the answer is not awaited any more."""
+        if self._yes:
+            return True
+        if not self._ask(withdrawn):
+            return False
+        self.answered = True
+        return True
 
     def _ask(self, withdrawn: Callable[[], bool]) -> bool:
         """Return whether it is taken; False where the answer is not awaited any more."""

@@ -11,22 +11,32 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 import objxfer
-from objxfer.blocking.places import Place
 from objxfer.blocking.retrying import LOST, patience, persist
 from objxfer.errors import ExitCode, ObjxferError, Timeout
-from objxfer_cli import codes, options, visitors
+from objxfer_cli import codes, completion, options, text, visitors
 from objxfer_cli.delivery import Delivery, summed_up, tops
 from objxfer_cli.question import Question
-from objxfer_cli.terminal import Terminal
+from objxfer_cli.terminal import Terminal, raw
 
 if TYPE_CHECKING:
     from objxfer.blocking.meeting import Host
+    from objxfer.blocking.places import Place
 
 
 @click.command()
-@click.argument("code", metavar="[CODE]", nargs=-1, callback=codes.joined)
+@click.argument(
+    "code",
+    metavar="[CODE]",
+    nargs=-1,
+    callback=codes.joined,
+    shell_complete=completion.codes,
+)
 @click.option(
-    "--from", "sender", metavar="URL", help="Where the sender of the code is: tls://HOST[:PORT]."
+    "--from",
+    "sender",
+    metavar="URL",
+    shell_complete=completion.among("tls://"),
+    help="Where the sender of the code is: tls://HOST[:PORT].",
 )
 @click.option("--yes", is_flag=True, help="Take what comes by a code without being asked.")
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
@@ -37,7 +47,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False),
     help="Where it lands; the current folder.",
 )
-@click.option("--stdout", is_flag=True, help="Write a single file to standard output.")
+@click.option("--stdout", is_flag=True, help="Write a single file, or a text, to standard output.")
 @options.if_exists("What happens where a different file has the name; rename keeps both.")
 @options.keep_partial
 @options.retry("Wait for a lost sender about as long as it tries so often; 14 are five minutes.")
@@ -80,9 +90,11 @@ def receive(
         raise click.UsageError("--qr is for people, --json for programs")
     terminal.piped = stdout
     folder = None if stdout else os.path.abspath(into or ".")
-    place: Place = folder or _standard_output()
+    output = _standard_output() if stdout else None
+    place: Place | None = output or folder
     terms: dict[str, Any] = {
-        "accepts": (),
+        "accepts": text.ACCEPTS,
+        "limits": text.LIMITS,
         "into": place,
         "if_exists": if_exists or "rename",
         "keep_partial": keep_partial,
@@ -95,7 +107,8 @@ def receive(
         peers = options.find_peers(terminal, url, insecure=insecure)
     if key is None and peers is None and not insecure:
         delivery = Delivery(terminal, sending=False, held=True, again=codes.AGAIN)
-        taking = Taking(delivery, timeout, Question(terminal, delivery, folder, yes=yes))
+        question = Question(terminal, delivery, folder, yes=yes)
+        taking = Taking(delivery, timeout, question, output)
         if code is not None:
             return _meet(terminal, code, sender, taking, retries, terms)
         there = "objxfer send PATH --code"
@@ -123,7 +136,7 @@ def receive(
             target = options.short(listener.url)
             terminal.notice(f"on the other machine:  objxfer send PATH --to {target}{no_key}")
         with delivery.told(), visitors.findable(terminal, listener, peers):
-            return Taking(delivery, timeout, None).wait(listener, patience(retries))
+            return Taking(delivery, timeout, None, output).wait(listener, patience(retries))
 
 
 def _meet(
@@ -154,7 +167,7 @@ def _meet(
 def _standard_output() -> BinaryIO:
     if sys.stdout is None:
         raise click.UsageError("--stdout: there is no standard output")
-    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+    return raw(sys.stdout)
 
 
 class Taking:
@@ -164,17 +177,25 @@ class Taking:
         delivery: follows it.
         timeout: seconds without a sign of life that end a connection.
         question: asks whether to take it, of who came by a code; None takes it.
+        output: gets a text as it is; None shows it.
     """
 
-    def __init__(self, delivery: Delivery, timeout: float, question: Question | None) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        timeout: float,
+        question: Question | None,
+        output: BinaryIO | None,
+    ) -> None:
         self.delivery = delivery
         self._timeout = timeout
         self._question = question
+        self._text = text.Incoming(delivery, question, output)
         self._by_code = question is not None
         self._name: str | None = None
 
     def take(self, connection: objxfer.Connection) -> objxfer.Report:
-        """Take it over one connection."""
+        """Take it over one connection; for a text, the report says nothing."""
         if self._by_code and connection.takes_files:
             raise ObjxferError(
                 "the other side takes files, too, and sends none",
@@ -182,15 +203,25 @@ class Taking:
                 exit_code=ExitCode.REFUSED,
             )
         with codes.goodbye(connection) if self._by_code else contextlib.nullcontext():
-            report: objxfer.Report = connection.recv(
+            return self._take(connection)
+
+    def _take(self, connection: objxfer.Connection) -> objxfer.Report:
+        came: object = None
+        try:
+            came = connection.recv(
                 self._timeout,
                 silence=self._timeout,
                 progress=self.delivery,
                 on_entry=self.delivery.entry,
                 on_offer=self._question,
+                on_object=self._text,
                 report=self.delivery.report,
             )
-        return report
+        except ObjxferError:
+            if self._text.taken is None:
+                raise
+            # It was shown: how its receipt fares changes nothing any more.
+        return came if isinstance(came, objxfer.Report) else self.delivery.report
 
     def wait(self, listener: objxfer.Listener | Host, patience: float | None) -> int:
         """Take it over as many connections as it needs; return the exit code.
@@ -233,8 +264,11 @@ class Taking:
     def finished(self, report: objxfer.Report) -> int:
         """Say what came of it; return the exit code."""
         caller = visitors.caller(self.delivery.peer, self._name)
-        line = f"received {summed_up(report)} from {caller}: {tops(report)}"
-        code = self.delivery.finished(report, line)
+        if self._text.taken is not None:
+            code = self._text.finished(caller)
+        else:
+            line = f"received {summed_up(report)} from {caller}: {tops(report)}"
+            code = self.delivery.finished(report, line)
         if self._question is not None and self._question.answered and code == ExitCode.OK:
             self.delivery.terminal.hint('"objxfer pair" and next time no code is needed')
         return code

@@ -13,7 +13,7 @@ import click
 import objxfer
 from objxfer.blocking.retrying import OnLost, persist
 from objxfer.files import scan
-from objxfer_cli import codes, options
+from objxfer_cli import codes, completion, options, text
 from objxfer_cli.delivery import Delivery, speed, summed_up
 from objxfer_cli.terminal import Terminal
 
@@ -25,16 +25,28 @@ _COME_BACK: Final = 30.0
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH…", nargs=-1, shell_complete=completion.files)
 @click.option(
     "--to",
     "target",
     metavar="TARGET",
+    shell_complete=completion.targets,
     help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]",
 )
-@click.option("--code", metavar="CODE", help="The code that the receiver shows; - asks for it.")
+@click.option(
+    "--code",
+    metavar="CODE",
+    shell_complete=completion.codes,
+    help="The code that the receiver shows; - asks for it.",
+)
 @click.option("--qr", is_flag=True, help="Show the code as a QR code, too.")
 @options.listen
+@click.option(
+    "--text",
+    "given",
+    metavar="TEXT",
+    help="Send a text in place of files, to be shown there; - reads it.",
+)
 @click.option("--name", metavar="NAME", help='What standard input is called there; "stdin".')
 @options.if_exists("Ask the receiver for a milder rule than its own for names that are taken.")
 @click.option("--copy-links", is_flag=True, help="Send what links point to.")
@@ -56,6 +68,7 @@ def send(
     code: str | None,
     qr: bool,
     url: str,
+    given: str | None,
     name: str | None,
     if_exists: str | None,
     copy_links: bool,
@@ -68,8 +81,15 @@ def send(
     """Deliver files and folders, each under its last name, and wait for the receipts.
 
     A PATH of - is standard input. Without --to and --code, a code is shown that the receiver types
-    once; a key is of use with --to alone.
+    once; a key is of use with --to alone. A --text is shown there; others on this machine can see
+    it among the arguments, unless it is - for standard input.
     """
+    if given is None and not paths:
+        raise click.UsageError("missing argument 'PATH…'")
+    if given is not None and (paths or name is not None or if_exists or copy_links or checksum):
+        raise click.UsageError(
+            "--text goes with neither PATH, --name, --if-exists, --copy-links nor --checksum"
+        )
     piped = _STANDARD_INPUT in paths
     if piped and len(paths) > 1:
         raise click.UsageError("- is standard input, and is sent alone")
@@ -92,16 +112,21 @@ def send(
         )
     if qr and terminal.json:
         raise click.UsageError("--qr is for people, --json for programs")
-    if piped and code == _STANDARD_INPUT:
+    if (piped or given == _STANDARD_INPUT) and code == _STANDARD_INPUT:
         raise click.UsageError("- is either what is sent or the code")
-    if by_code and not piped:
+    if by_code and not piped and given is None:
         scan.tops(paths, [])  # what cannot be sent is said before anybody is called
     peer = "" if by_code or target is None or "://" in target else target.partition(":")[0]
     if peer and (insecure or key_file is not None) and objxfer.peers().find(peer) is not None:
         raise click.UsageError(f"{peer} has a key of its own: --key and --insecure are for URLs")
-    delivery = Delivery(terminal, sending=True, again=codes.AGAIN if by_code else "")
+    said = None if given is None else text.read(terminal, given, target)
+    again = text.AGAIN if said is not None else codes.AGAIN if by_code else ""
+    delivery = Delivery(terminal, sending=True, again=again)
 
     def push(connection: objxfer.Connection) -> objxfer.Report:
+        if said is not None:
+            text.send(connection, said, timeout)
+            return delivery.report
         return connection.push(
             sys.stdin.buffer if piped else paths,
             name=(name or "stdin") if piped else None,
@@ -147,10 +172,14 @@ def send(
                 lambda: delivery.connected(dial(), peer),
                 push_by_code if by_code else push,
                 report=delivery.report,
-                retries=0 if piped else retries,  # what was read of a pipe is gone
+                # What was read of a pipe is gone. A text might be shown twice, where it is not
+                # by the code that it comes to the same command again.
+                retries=0 if piped or (said is not None and not by_code) else retries,
                 on_lost=on_lost,
                 in_vain=lambda error: by_code and codes.in_vain(error, delivery.report),
             )
     protection = "TLS" if first.encrypted else "not encrypted"
+    if said is not None:
+        return text.sent(terminal, said, f"{protection}, {peer or delivery.peer}")
     line = f"sent {summed_up(report)} ({speed(report)}{protection}, {peer or delivery.peer})"
     return delivery.finished(report, line, asked=if_exists)

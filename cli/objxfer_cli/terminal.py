@@ -11,11 +11,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
 from objxfer.bars import aside, escaped
+from objxfer.errors import FileFailed
 from objxfer.units import UNITS
 from objxfer.units import size as size  # for all that is printed
+from objxfer_cli import logs
 
 _NOTHING: Final = {
     "bytes_done": 0,
@@ -78,6 +80,21 @@ class Terminal:
         """Say what was asked for, to a person: no matter how quiet the rest is."""
         if not self.json:
             self._say(line, sys.stdout)
+
+    def show(self, text: str) -> None:
+        """Show a text that was received, no matter how quiet the rest is: its lines, escaped.
+
+        Raises:
+            FileFailed: it cannot be written.
+        """
+        from objxfer.files.outlet import Outlet  # of use here alone, and large
+
+        lines = text.removesuffix("\n").split("\n")
+        shown = "".join("\t".join(map(escaped, line.split("\t"))) + "\n" for line in lines)
+        if sys.stdout is None:
+            raise FileFailed("there is no standard output")
+        with self._lock, aside(), raw(sys.stdout) as stream:
+            Outlet(stream).write(shown.encode(sys.stdout.encoding, "backslashreplace"))
 
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
@@ -204,7 +221,7 @@ class Terminal:
     def keep_log(self) -> None:
         """Make stderr a log, also of what this process's libraries warn of."""
         self.logs = True
-        logging.getLogger().addHandler(_Events(self))
+        logging.getLogger().addHandler(logs.Events(self.event))
 
     def log(self, verbosity: int) -> None:
         """Show what the library logs: 0 for its warnings, 1 for info, 2 and more for debug."""
@@ -215,10 +232,10 @@ class Terminal:
         logging.getLogger().addHandler(self._nobody)
         if self.logs:
             return
-        handler: logging.Handler = _Warnings(self.warning)
+        handler: logging.Handler = logs.Warnings(self.warning)
         if verbosity:
             handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+            handler.setFormatter(logs.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.removeHandler(self._handler)
         logger.addHandler(handler)
         self._handler = handler
@@ -244,41 +261,9 @@ class Terminal:
                     raise
 
 
-class _Warnings(logging.Handler):
-    """Says what the library warns of as the command says its own warnings."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._say(record.getMessage().removeprefix("! "))
-
-
-class _Events(logging.Handler):
-    """Writes what is logged as events."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        values: dict[str, object] = {"level": record.levelname.lower()}
-        try:
-            values["message"] = record.getMessage()
-            if record.exc_info:
-                values["traceback"] = logging.Formatter().formatException(record.exc_info)
-            self._terminal.event("log", **values)
-        except Exception:  # noqa: BLE001 - as every handler does: logging fails nobody
-            self.handleError(record)
-
-
-class _Formatter(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return escaped(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
+def raw(stream: TextIO) -> BinaryIO:
+    """Return what writes the bytes of a stream at once; closing it leaves the stream open."""
+    return open(stream.fileno(), "wb", buffering=0, closefd=False)
 
 
 def discard(stream: TextIO) -> None:
@@ -319,7 +304,7 @@ def _json_line(values: dict[str, object]) -> str:
     """Return JSON of nothing but printable ASCII."""
     import json
 
-    return json.dumps(
+    line = json.dumps(
         {
             # What stands for a byte that is no text would be a character that no text has.
             key: value.encode(errors="backslashreplace").decode()
@@ -329,6 +314,8 @@ def _json_line(values: dict[str, object]) -> str:
         },
         separators=(",", ":"),
     )
+    # The one character that acts on a terminal and that JSON leaves as it is.
+    return line.replace("\x7f", "\\u007f")
 
 
 def shown(path: bytes) -> str:
@@ -355,6 +342,11 @@ def listed(paths: Sequence[str], total: int, at_most: int = 3) -> str:
 def files(count: int) -> str:
     """Return a number of files: ``1 file``, ``4,120 files``."""
     return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def characters(text: str) -> str:
+    """Return how long a text is: ``1 character``, ``4,120 characters``."""
+    return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
 def rate(count: int, seconds: float) -> str:

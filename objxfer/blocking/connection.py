@@ -17,7 +17,6 @@ from objxfer.blocking.pump import Pump
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
-    LimitExceeded,
     NotAllowed,
     ObjxferError,
     RefusedByPeer,
@@ -28,7 +27,7 @@ from objxfer.protocol.messages import Object, Objects
 from objxfer.security.keyfiles import StrPath
 from objxfer.serializers.base import AnySerializer
 from objxfer.transfer.exchange import SILENCE, Exchange
-from objxfer.transfer.objects import fits, opening, send_object
+from objxfer.transfer.objects import OnObject, check_fits, opening, send_object
 from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
 from objxfer.transfer.sending import Delivery, send_stream, send_tree
@@ -115,13 +114,8 @@ class Connection:
         name = serializer or self._terms.serializer
         head, buffers = self._accepted(name).dump(obj)
         message = opening(name, head, buffers, receipt_wanted=wait)
-        if self._largest is not None and not fits(message, self._largest):
-            raise LimitExceeded(
-                f"an object of {message.size} bytes, {message.head_size} of them in its head, in"
-                f" {len(message.buffer_sizes)} buffers is more than the receiver takes"
-                f" ({self._largest.object}, {self._largest.head}, {self._largest.buffers})."
-                " Nothing was sent; the connection stays usable."
-            )
+        if self._largest is not None:
+            check_fits(message, self._largest)
         if message.content is None or wait:
             tally = Tally(name="object")
             with shown(progress, tally), so_far(tally), self._pump.lock:
@@ -141,6 +135,7 @@ class Connection:
         progress: Progress | None = None,
         on_entry: OnEntry | None = None,
         on_offer: OnOffer | None = None,
+        on_object: OnObject | None = None,
         report: Report | None = None,
     ) -> Any:
         """Receive the next object, or the ``Report`` of a tree that was delivered here.
@@ -155,6 +150,7 @@ class Connection:
                 busy: it must not use it.
             on_offer: called in another thread with the ``Offer`` of a tree, and with what tells
                 whether nobody waits any more; takes its time, and raises to refuse it.
+            on_object: called likewise with an object, before its sender is told that it is there.
             report: filled with a tree; one that is ``resumable`` and that a lost attempt has
                 begun is gone on with if the same is offered again.
 
@@ -166,7 +162,8 @@ class Connection:
                 LimitExceeded: it is too large. Nothing of it ran; the connection stays usable.
             IntegrityError: bytes came that were not sent; the connection is dead.
         """
-        return self._inbox.take(timeout, Course(silence, progress, on_entry, on_offer, report))
+        course = Course(silence, progress, on_entry, on_offer, on_object, report)
+        return self._inbox.take(timeout, course)
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes as they are: ``send`` with the serialiser ``raw``."""
@@ -321,6 +318,11 @@ class Connection:
             self._pump.abandon()
 
     @property
+    def accepted(self) -> tuple[str, ...]:
+        """The serialisers that the peer accepts, by name."""
+        return self._exchange.established.theirs.serializers
+
+    @property
     def closed(self) -> bool:
         """Whether this side has closed it."""
         return self._pump.closed
@@ -364,11 +366,11 @@ class Connection:
         serializer = self._serializers.get(name)
         if serializer is None:
             serializer = self._terms.serializer_of(name)
-            accepted = self._exchange.established.theirs.serializers
-            if name not in accepted:
+            if name not in self.accepted:
+                accepted = ascii(", ".join(self.accepted))[1:-1] or "no objects"
                 raise RefusedByPeer(
-                    f"the receiver accepts {ascii(', '.join(accepted))[1:-1] or 'no objects'},"
-                    f" not {name}. Nothing was sent; the connection stays usable."
+                    f"the receiver accepts {accepted}, not {name}. Nothing was sent; the connection"
+                    " stays usable."
                 )
             if serializer.executes and self._exchange.established.mode is Mode.NONE:
                 raise NotAllowed(f"{name} is never sent without a key")

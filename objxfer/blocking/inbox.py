@@ -17,9 +17,10 @@ from objxfer.protocol.trees import Offer
 from objxfer.security.sealing import Verified
 from objxfer.serializers.base import AnySerializer, Buffer
 from objxfer.transfer.exchange import Task
-from objxfer.transfer.objects import check, parts, receive_object
+from objxfer.transfer.objects import OnObject, check, hand_over, parts, receive_object
 from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
+from objxfer.transfer.steps import Withdrawn
 
 if TYPE_CHECKING:
     from objxfer.transfer.receiving import OnOffer
@@ -33,6 +34,7 @@ class Course(NamedTuple):
     progress: Progress | None
     on_entry: OnEntry | None
     on_offer: OnOffer | None
+    on_object: OnObject | None
     report: Report | None
     """That of a tree, if an attempt before has begun one."""
 
@@ -65,7 +67,7 @@ class Inbox:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._pump.lock:
             came = self._next(deadline, course)
-        return came if isinstance(came, Report) else self._load(came)
+        return came if isinstance(came, Report) else self._load(came, course)
 
     def can_begin(self) -> bool:
         """Tell whether there is something to take, or the end; called with the lock held."""
@@ -171,7 +173,7 @@ class Inbox:
         self._exchange.refuse(item, error)
         self._pump.write()
 
-    def _load(self, came: _Came) -> object:
+    def _load(self, came: _Came, course: Course) -> object:
         """Load what came whole; without the lock, for loading may run any code."""
         item, message, head, buffers = came
         serializer = self._serializers.get(message.serializer)
@@ -191,9 +193,24 @@ class Inbox:
             refusal = error  # the name of an except clause does not outlive it
             self._answer(item, lambda: self._exchange.refuse(item, refusal))
             raise
-        if message.receipt_wanted:
+        if course.on_object is not None:
+            self._hand_over(item, message, partial(course.on_object, loaded), course.silence)
+        elif message.receipt_wanted:
             self._answer(item, lambda: self._exchange.session.send(item, Taken()))
         return loaded
+
+    def _hand_over(
+        self, item: int, message: Object, take: Callable[[Withdrawn], None], silence: float
+    ) -> None:
+        """Hand an object over in a worker, while the connection goes on."""
+        with self._pump.lock:
+            session = self._exchange.session
+            if message.receipt_wanted and session.failure is not None:
+                raise session.failure
+            live = session.live(item)  # where it wants no receipt, it is over
+            steps = partial(hand_over, take=take, receipt=live)
+            task = self._exchange.start(steps, item=item if live else None, timeout=silence)
+            self._pump.perform(task)
 
     def _answer(self, item: int, say: Callable[[], object]) -> None:
         """Say something on an item that may be over, or its connection dead, by now."""

@@ -75,6 +75,7 @@ class Host:
         into: Place | None = None,
         if_exists: IfExists | str = IfExists.RENAME,
         keep_partial: float = KEEP,
+        limits: Limits | None = None,
     ) -> None:
         """Make a code and listen.
 
@@ -93,6 +94,7 @@ class Host:
             into: where received files land.
             if_exists: what happens where a different file lies under a name.
             keep_partial: days that a file which was cut off is kept.
+            limits: what is accepted at the most.
 
         Raises:
             CannotConnect: the address is taken or not this machine's.
@@ -114,6 +116,7 @@ class Host:
             into=into,
             if_exists=if_exists,
             keep_partial=keep_partial,
+            limits=limits,
             on_refused=on_refused,
         )
         self.urls = self._listener.urls
@@ -214,6 +217,7 @@ def meet(
     into: Place | None = None,
     if_exists: IfExists | str = IfExists.RENAME,
     keep_partial: float = KEEP,
+    limits: Limits | None = None,
 ) -> Connection:
     """Find who waits with a code on the local network, and connect.
 
@@ -232,6 +236,7 @@ def meet(
         into: where received files land.
         if_exists: what happens where a different file lies under a name.
         keep_partial: days that a file which was cut off is kept.
+        limits: what is accepted at the most.
 
     Raises:
         WrongCode: the code is wrong, or was tried before, and is of no more use.
@@ -253,7 +258,7 @@ def meet(
         into=into,
         if_exists=if_exists,
         keep_partial=keep_partial,
-        limits=Limits(),
+        limits=limits or Limits(),
         insecure=False,
     )
     deadline = None if timeout is None else time.monotonic() + timeout

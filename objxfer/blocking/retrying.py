@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from objxfer.blocking.connection import Connection
 from objxfer.errors import (
     AuthenticationError,
     CannotConnect,
@@ -18,7 +17,10 @@ from objxfer.errors import (
     Timeout,
     WrongCode,
 )
-from objxfer.transfer.report import Report
+
+if TYPE_CHECKING:
+    from objxfer.blocking.connection import Connection
+    from objxfer.transfer.report import Report
 
 RETRIES: Final = 14
 """Attempts in a row that bring nothing before a delivery is given up: about five minutes."""

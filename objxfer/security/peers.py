@@ -93,6 +93,14 @@ class Peers:
             raise usage(f"there is no peer {name!r}", hint='"objxfer peers" shows who there is')
         return peer
 
+    def names(self) -> list[str]:
+        """Return the names of all peers in order; no file is read, so a damaged one has its name.
+
+        Raises:
+            KeyFileError: the folder cannot be read.
+        """
+        return [name for name, _ in self._entries() if why_no_name(name) is None]
+
     def survey(self) -> tuple[list[Peer], list[KeyFileError]]:
         """Return all peers by name, and what is wrong with those that cannot be used.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from objxfer.errors import LimitExceeded, PeerError
 from objxfer.files.digest import NODE
@@ -16,9 +16,12 @@ from objxfer.protocol.messages import Data, Done, Object, Taken
 from objxfer.protocol.session import data
 from objxfer.transfer.buffers import memory
 from objxfer.transfer.progress import Tally
-from objxfer.transfer.steps import Port, Receive, Steps, receive, send
+from objxfer.transfer.steps import Port, Receive, Steps, Withdrawn, ask, receive, send
 
 Buffer = bytes | bytearray | memoryview
+OnObject = Callable[[Any, Withdrawn], None]
+"""Handed each object that was received, before its receipt; raises to refuse it. It may take its
+time, and is given what tells whether nobody waits for it any more: then it had better return."""
 
 _INLINE: Final = CONTROL_LIMIT - 1024
 """Objects up to this size travel inside the message that opens them."""
@@ -68,13 +71,19 @@ def check(message: Object, limits: Limits) -> None:
         )
 
 
-def fits(message: Object, largest: Largest) -> bool:
-    """Tell whether the peer takes an object of this size, by what its hello said."""
-    return (
-        message.head_size <= largest.head
-        and message.size <= largest.object
-        and len(message.buffer_sizes) <= largest.buffers
-    )
+def check_fits(message: Object, largest: Largest) -> None:
+    """Compare an object of ours with what the peer takes, by what its hello said.
+
+    Raises:
+        LimitExceeded: it is too large.
+    """
+    count, head, size = len(message.buffer_sizes), message.head_size, message.size
+    if head > largest.head or size > largest.object or count > largest.buffers:
+        raise LimitExceeded(
+            f"an object of {size} bytes, {head} of them in its head, in {count} buffers is more"
+            f" than the receiver takes ({largest.object}, {largest.head}, {largest.buffers})."
+            " Nothing was sent; the connection stays usable."
+        )
 
 
 def parts(message: Object, content: bytes) -> tuple[Buffer, list[memoryview]]:
@@ -111,6 +120,13 @@ def send_object(
         tally.bytes_done = message.size
     if message.receipt_wanted:
         yield from receive(Taken)
+
+
+def hand_over(port: Port, take: Callable[[Withdrawn], object], *, receipt: bool) -> Steps[None]:
+    """Have the program take an object that came whole, and then say so where that is wanted."""
+    yield from ask(port, take)
+    if receipt:
+        yield from send(Taken())
 
 
 def receive_object(port: Port, *, message: Object, tally: Tally) -> Steps[list[memoryview]]:

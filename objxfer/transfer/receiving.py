@@ -33,7 +33,7 @@ from objxfer.transfer.report import (
     Report,
 )
 from objxfer.transfer.settling import Settling
-from objxfer.transfer.steps import Port, Receive, Steps, run, send
+from objxfer.transfer.steps import Port, Receive, Steps, Withdrawn, ask, run, send
 
 _AHEAD: Final = 16_384
 """Files that may be announced and not sent yet: all of them are remembered."""
@@ -100,7 +100,7 @@ class Taker(Protocol):
 
 OpenTaker = Callable[[Offer], Taker]
 """Opens the place for what is offered; raises to refuse it."""
-OnOffer = Callable[[Offer, Callable[[], bool]], None]
+OnOffer = Callable[[Offer, Withdrawn], None]
 """Told what is offered before any of it is accepted; raises to refuse it. It may take its time, and
 is given what tells whether nobody waits for it any more: then it had better return."""
 
@@ -166,7 +166,7 @@ class _TreeReceiver:
         self._tally.bytes_total = None if offer.total_bytes == UNKNOWN else offer.total_bytes
         self._port.land = lambda _at, size: POOL.lease(size)
         if on_offer is not None:
-            yield from self._ask(on_offer)
+            yield from ask(self._port, partial(on_offer, self._offer))
         begun = self._port.now
         taker = yield from run(lambda: open_taker(self._offer))
         try:
@@ -182,17 +182,6 @@ class _TreeReceiver:
             taker.close()
             self._report.seconds += self._port.now - begun
         return self._report
-
-    def _ask(self, on_offer: OnOffer) -> Steps[None]:
-        """Ask whether the offer is wanted; raises where it is not."""
-        try:
-            yield from run(lambda: on_offer(self._offer, lambda: self._port.cancelled))
-            if self._port.cancelled:
-                yield Receive()  # where the reason is thrown in
-        except (Exception, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise ObjxferError("it was declined", exit_code=ExitCode.REFUSED) from error
 
     def _next(self, taker: Taker) -> Steps[Message]:
         """Wait for the next message; what is finished by then is not kept waiting."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from objxfer.errors import PeerError
+from objxfer.errors import ExitCode, ObjxferError, PeerError
 from objxfer.protocol.messages import Message
 
 T = TypeVar("T")
@@ -68,6 +68,10 @@ class Port:
     exactly that size; None where there is none now."""
 
 
+Withdrawn: TypeAlias = Callable[[], bool]
+"""Tells whether nobody waits for an answer any more."""
+
+
 def send(message: Message) -> Steps[int]:
     """Say a message and return its mark."""
     mark: int = yield Send(message)
@@ -90,3 +94,20 @@ def run(call: Callable[[], T], *, brief: bool = False) -> Steps[T]:
     """Do work and return what it returns."""
     result: T = yield Run(call, brief)
     return result
+
+
+def ask(port: Port, question: Callable[[Withdrawn], object]) -> Steps[None]:
+    """Have the program look at what comes, for as long as it likes; it raises to refuse it.
+
+    Raises:
+        ObjxferError: it was declined, by an interrupt (exit code ``REFUSED``); or nobody waits for
+            it any more, and why.
+    """
+    try:
+        yield Run(lambda: question(lambda: port.cancelled))
+        if port.cancelled:
+            yield Receive()  # where the reason is thrown in
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise ObjxferError("it was declined", exit_code=ExitCode.REFUSED) from error

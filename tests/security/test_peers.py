@@ -299,6 +299,16 @@ def test_a_file_whose_name_is_none_is_said(peers: Peers) -> None:
     assert ["has a name that no peer has" in str(error) for error in damaged] == [True]
 
 
+def test_names_are_told_without_a_look_at_the_files(peers: Peers) -> None:
+    assert peers.names() == []
+    for name in ("nas", "büro 2", "attic"):
+        peers.add(a_peer(peers, name))
+    (peers.folder / "damaged").write_bytes(b"?")
+    (peers.folder / "no:name").write_bytes(b"?")
+    peers.own_id()
+    assert peers.names() == ["attic", "büro 2", "damaged", "nas"]
+
+
 def test_a_damaged_file_can_be_removed(peers: Peers) -> None:
     peers.add(a_peer(peers))
     (peers.folder / "nas").write_bytes(b"?")

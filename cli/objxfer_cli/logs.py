@@ -1,0 +1,46 @@
+"""What is logged, in the forms that a command shows it in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from objxfer.bars import escaped
+
+
+class Warnings(logging.Handler):
+    """Says what the library warns of as the command says its own warnings."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage().removeprefix("! "))
+
+
+class Events(logging.Handler):
+    """Writes what is logged as events."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        values: dict[str, object] = {"level": record.levelname.lower()}
+        try:
+            values["message"] = record.getMessage()
+            if record.exc_info:
+                values["traceback"] = logging.Formatter().formatException(record.exc_info)
+            self._write("log", **values)
+        except Exception:  # noqa: BLE001 - as every handler does: logging fails nobody
+            self.handleError(record)
+
+
+class Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
