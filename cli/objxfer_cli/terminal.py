@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import logging
 import os
 import select
@@ -50,12 +51,20 @@ class Terminal:
         self.piped = False
         self.unread = False
         self.underway: list[Callable[[], None]] = []
+        self._of = ""
+        self._mark: dict[str, object] = {}
         self._interrupted = False
         self._lock = threading.Lock()
         self._silence = contextlib.ExitStack()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
+
+    def of(self, receiver: str) -> Terminal:
+        """Return one that says the same, and of which of several receivers it is said."""
+        terminal = copy.copy(self)
+        terminal._of, terminal._mark = f"{receiver}: ", {"to": receiver}
+        return terminal
 
     @property
     def shows_bars(self) -> bool:
@@ -65,7 +74,7 @@ class Terminal:
     def result(self, line: str) -> None:
         """Say what came of it, to a person."""
         if not (self.quiet or self.json):
-            self._write(sys.stderr if self.piped else sys.stdout, escaped(line))
+            self._write(sys.stderr if self.piped else sys.stdout, escaped(self._of + line))
 
     def answer(self, line: str) -> None:
         """Say what was asked for, to a person: no matter how quiet the rest is."""
@@ -75,7 +84,7 @@ class Terminal:
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
         if not (self.quiet or self.json):
-            self._write(sys.stderr, escaped(line))
+            self._write(sys.stderr, escaped(self._of + line))
 
     def needed(self, line: str) -> None:
         """Say what a person cannot do without, no matter how quiet the rest is."""
@@ -94,15 +103,15 @@ class Terminal:
     def hint(self, text: str) -> None:
         """Say what to do next."""
         if text:
-            self.remark(f"hint: {text}")
+            self.remark(f"hint: {self._of}{text}")
 
     def warning(self, text: str) -> None:
         """Say that something is not as it should be."""
-        self._write(sys.stderr, f"objxfer: warning: {escaped(text)}")
+        self._write(sys.stderr, f"objxfer: warning: {escaped(self._of + text)}")
 
     def error(self, text: str, *, hint: str = "") -> None:
         """Say what went wrong, and what to do about it."""
-        self._write(sys.stderr, f"objxfer: error: {escaped(text)}")
+        self._write(sys.stderr, f"objxfer: error: {escaped(self._of + text)}")
         self.hint(hint)
 
     @property
@@ -137,7 +146,7 @@ class Terminal:
         """Say, once, that a signal ended it, and how far it was."""
         if not self._interrupted:
             self._interrupted = True
-            self._write(sys.stderr, escaped(f"objxfer: interrupted{standing}"))
+            self._write(sys.stderr, escaped(f"objxfer: {self._of}interrupted{standing}"))
 
     def fall_silent(self) -> None:
         """Write nothing any more, and leave no bar behind: the process is about to end."""
@@ -159,7 +168,7 @@ class Terminal:
         if self.json:
             self.record("progress", **figures)
         else:
-            self._write(sys.stderr, escaped(line))
+            self._write(sys.stderr, escaped(self._of + line))
 
     def traceback(self, error: BaseException) -> None:
         """Show where an error comes from, to who wants to know."""
@@ -173,7 +182,7 @@ class Terminal:
         if self.json:
             import json
 
-            line = json.dumps({"type": kind, **values}, separators=(",", ":"))
+            line = json.dumps({"type": kind, **self._mark, **values}, separators=(",", ":"))
             self._write(sys.stdout, line)
 
     def log(self, verbosity: int) -> None:
