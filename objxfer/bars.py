@@ -55,8 +55,8 @@ def rows(labels: Sequence[str]) -> Sequence[Progress]:
     ends: what is said of its end stands above the others. As for the rest, see ``bar``.
     """
     width = min(_NAME, max(len(escaped(label)) for label in labels))
-    stack: list[_Row] = []
-    return [_Row(_short(label).ljust(width), stack) for label in labels]
+    shown: set[int] = set()
+    return [_Row(number, _short(label).ljust(width), shown) for number, label in enumerate(labels)]
 
 
 @contextmanager
@@ -169,21 +169,22 @@ class _Bars:
 
 
 class _Row:
-    """One of several deliveries; each draws its own line, and ``stack`` says which that is."""
+    """One of several deliveries; each draws a line of its own, below those of a lower number."""
 
-    def __init__(self, label: str, stack: list[_Row]) -> None:
+    def __init__(self, number: int, label: str, shown: set[int]) -> None:
+        self._number = number
         self._label = label
-        self._stack = stack
+        self._shown = shown
         self._ticker: Ticker | None = None
         self._job: tqdm[Any] | None = None
         self._begun = 0.0
 
     def begin(self, tally: Tally) -> None:
-        """Start drawing, below all others."""
+        """Start drawing; those below move down."""
         if sys.stderr is not None and sys.stderr.isatty():
             self._begun = time.time()  # tqdm's clock
-            with _lock:
-                self._stack.append(self)
+            with aside():
+                self._shown.add(self._number)
             self._ticker = Ticker(_SECONDS, lambda: self._draw(tally))
 
     def end(self, tally: Tally) -> None:
@@ -193,7 +194,7 @@ class _Row:
         self._ticker.stop()
         self._ticker = None
         with aside(), contextlib.suppress(OSError):
-            self._stack.remove(self)
+            self._shown.remove(self._number)
             if self._job is not None:
                 job, self._job = self._job, None
                 job.leave = False
@@ -203,7 +204,7 @@ class _Row:
         with _lock, contextlib.suppress(OSError):
             if self._job is None:
                 self._job = _job_bar(self._begun)
-            self._job.pos = -self._stack.index(self)
+            self._job.pos = -sum(number < self._number for number in self._shown)
             _draw_job(self._job, tally, self._label)
 
 
