@@ -65,7 +65,7 @@ def send(
     options.warn_of_no_key(terminal, insecure=insecure)
     rows: Sequence[objxfer.Progress | None] = [None] * len(targets)
     if terminal.shows_bars:
-        rows = bars.rows(targets)
+        rows = bars.rows([target.rpartition("://")[2] for target in targets])  # room is scarce
     receivers = []
     for target, row in zip(targets, rows, strict=True):
         dial = partial(objxfer.connect, target)

@@ -10,13 +10,16 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from objxfer.limits import MIB
 from support.commands import Commands, Finished, Line, Running
+from support.machines import Machine
 from support.mounts import Mounts, needs_mounts
+from support.neighbours import THERE_IPV4, Cable, needs_cable
 from support.relay import cutting, relay, when
 from support.tracing import needs_strace
 
@@ -387,3 +390,44 @@ def test_what_cannot_be_sent_is_said_once(commands: Commands, inboxes: Inboxes) 
     ended = commands.run("send", "absent", *inboxes.to)
     assert ended.code == 3
     assert ended.err.count("objxfer: error:") == 1
+
+
+@needs_cable
+def test_a_peer_and_a_url_together(tmp_path: Path) -> None:
+    with Cable(ipv6=False) as cable, ExitStack() as stack:
+        ben = Machine(tmp_path / "ben", stack, cable.here)
+        nas = Machine(tmp_path / "nas", stack, cable.there)
+        ben.commands.file("report.pdf")
+        waiting, code, _ = nas.wait_with_code("--as", "nas")
+        assert ben.run("pair", code, "nas", "--as", "ben").code == 0
+        waiting.finish()
+        nas.commands.key.save(ben.commands.folder / "key")
+        nas.commands.key.save(nas.commands.key_file)
+        serving = nas.listen("serve", "inbox", "--listen", f"tls://{THERE_IPV4}:7001")
+        to = ["--to", "nas:one", "--to", f"{serving.url}/two"]
+        ended = ben.run("send", "report.pdf", *to, "--key", "key", "--json")
+        assert ended.code == 0
+        connected = by_receiver(ended.lines, "connected")
+        assert set(connected) == {"nas:one", f"{serving.url}/two"}
+        assert connected["nas:one"]["name"] == "nas"
+        assert (nas.inbox / "one/report.pdf").exists()
+        assert (nas.inbox / "two/report.pdf").exists()
+        twice = ben.run("send", "report.pdf", "--to", "nas", "--to", "nas:")
+        assert (twice.code, "--to nas: is named twice" in twice.err) == (2, True)
+        useless = ben.run("send", "report.pdf", "--to", "nas", "--to", "nas:one", "--key", "key")
+        assert useless.code == 2
+        absent = ben.run("send", "report.pdf", *to, "--to", "attic", "--key", "key")
+        assert (absent.code, absent.out) == (2, "")
+
+
+def test_compared_by_contents(commands: Commands, inboxes: Inboxes) -> None:
+    photos = tree(commands)
+    inboxes.serve("a", "b")
+    assert commands.run("send", "photos", *inboxes.to).code == 0
+    os.utime(photos / "large.raw", ns=(10**18, 10**18))
+    (inboxes.folder("b") / "photos/large.raw").unlink()
+    ended = commands.run("send", "photos", *inboxes.to, "--checksum", "--json")
+    assert ended.code == 0
+    summaries = by_receiver(ended.lines, "summary")
+    sent = [summaries[inboxes.urls[name]]["sent"] for name in "ab"]
+    assert sent == [0, 1]
