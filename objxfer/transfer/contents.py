@@ -26,9 +26,8 @@ _ASKED: Final = 8
 """Held nodes that wait for an answer; each keeps its megabyte until it has one."""
 _ALONGSIDE: Final = 4
 """Held nodes that are read for each new one."""
-
-
 _NO_ROOM: Final = memoryview(b"")
+"""For sources that need none."""
 
 
 class Gone(NamedTuple):
