@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import cli, contact, files, machine, memory, objects, resume, start
+from benchmarks import cli, contact, fanout, files, machine, memory, objects, resume, start
 from benchmarks.report import Report
 from benchmarks.run import Missing, Run, at_most
 from benchmarks.tables import Finding
 
 _PARTS: Final[dict[str, Callable[[Run], Iterable[Finding]]]] = {
     "files": files.measure,
+    "fanout": fanout.measure,
     "resume": resume.measure,
     "objects": objects.measure,
     "memory": memory.measure,

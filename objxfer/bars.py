@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +46,17 @@ def bar() -> Progress:
     nothing is drawn, and tqdm is not imported.
     """
     return _Bars()
+
+
+def rows(labels: Sequence[str]) -> Sequence[Progress]:
+    """Return what shows several deliveries at once, each in a line that begins with its label.
+
+    There is no second line for the file on its way, and the line goes away when the delivery
+    ends: what is said of its end stands above the others. As for the rest, see ``bar``.
+    """
+    width = min(_NAME, max(len(escaped(label)) for label in labels))
+    shown: set[int] = set()
+    return [_Row(number, _short(label).ljust(width), shown) for number, label in enumerate(labels)]
 
 
 @contextmanager
@@ -134,14 +145,8 @@ class _Bars:
 
     def _draw_job(self, tally: Tally) -> None:
         if self._job is None:
-            self._job = _new_bar(position=0, unit="B", unit_scale=True, smoothing=_SMOOTHING)
-            self._job.start_t = self._job.last_print_t = self._begun
-        job, total = self._job, _total(tally)
-        form = _UNKNOWN if total is None else _KNOWN
-        job.bar_format = form + _PACE[form] + _files(tally)
-        job.desc = _short(tally.name)
-        job.total = total
-        job.update(tally.bytes_done - job.n)
+            self._job = _job_bar(self._begun)
+        _draw_job(self._job, tally, _short(tally.name))
 
     def _draw_current(self, tally: Tally) -> None:
         path, done, total = tally.path, tally.path_done, tally.path_total
@@ -163,6 +168,46 @@ class _Bars:
             _close(current)
 
 
+class _Row:
+    """One of several deliveries; each draws a line of its own, below those of a lower number."""
+
+    def __init__(self, number: int, label: str, shown: set[int]) -> None:
+        self._number = number
+        self._label = label
+        self._shown = shown
+        self._ticker: Ticker | None = None
+        self._job: tqdm[Any] | None = None
+        self._begun = 0.0
+
+    def begin(self, tally: Tally) -> None:
+        """Start drawing; those below move down."""
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._begun = time.time()  # tqdm's clock
+            with aside():
+                self._shown.add(self._number)
+            self._ticker = Ticker(_SECONDS, lambda: self._draw(tally))
+
+    def end(self, tally: Tally) -> None:
+        """Draw no more; those below move up."""
+        if self._ticker is None:
+            return
+        self._ticker.stop()
+        self._ticker = None
+        with aside(), contextlib.suppress(OSError):
+            self._shown.remove(self._number)
+            if self._job is not None:
+                job, self._job = self._job, None
+                job.leave = False
+                _close(job)
+
+    def _draw(self, tally: Tally) -> None:
+        with _lock, contextlib.suppress(OSError):
+            if self._job is None:
+                self._job = _job_bar(self._begun)
+            self._job.pos = -sum(number < self._number for number in self._shown)
+            _draw_job(self._job, tally, self._label)
+
+
 class _NoLock:
     """What tqdm locks, and does not unlock where a terminal is gone; ``_lock`` is around it all."""
 
@@ -174,6 +219,21 @@ class _NoLock:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+def _job_bar(begun: float) -> tqdm[Any]:
+    bar = _new_bar(position=0, unit="B", unit_scale=True, smoothing=_SMOOTHING)
+    bar.start_t = bar.last_print_t = begun
+    return bar
+
+
+def _draw_job(bar: tqdm[Any], tally: Tally, name: str) -> None:
+    total = _total(tally)
+    form = _UNKNOWN if total is None else _KNOWN
+    bar.bar_format = form + _PACE[form] + _files(tally)
+    bar.desc = name
+    bar.total = total
+    bar.update(tally.bytes_done - bar.n)
 
 
 def _new_bar(**options: Any) -> tqdm[Any]:

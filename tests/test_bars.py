@@ -20,7 +20,7 @@ import pytest
 
 import objxfer
 from objxfer import Tally
-from objxfer.bars import aside
+from objxfer.bars import aside, rows
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -274,3 +274,60 @@ def test_a_push_fills_the_tally_and_the_bar(make_screen: MakeScreen, tmp_path: P
     with objxfer.serve(tmp_path / "inbox", "tcp://127.0.0.1:0", key=key) as server:
         objxfer.push(tmp_path / "blob", to=server.url, key=key, progress=objxfer.bar())
     assert re.search(r"blob  100%\|█+\| 20\.0M/20\.0M ", drawn(screen.close())[-1])
+
+
+def lines(written: str) -> list[str]:
+    """What stands on a terminal after all of it was written."""
+    screen, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[A|[\r\n]|[^\r\n\x1b]+", written):
+        match part:
+            case "\x1b[A":
+                row -= 1
+            case "\r":
+                column = 0
+            case "\n":
+                row, column = row + 1, 0  # as a terminal does it, which adds the return
+                screen += [""] * (row - len(screen) + 1)
+            case _:
+                line = screen[row].ljust(column)
+                screen[row] = line[:column] + part + line[column + len(part) :]
+                column += len(part)
+    return [line.rstrip() for line in screen]
+
+
+class TestRows:
+    """Several at once."""
+
+    def test_each_has_its_line_and_those_below_move_up(self, make_screen: MakeScreen) -> None:
+        screen = make_screen(100)
+        shown = rows(["nas", "attic", "tls://\x1b[2J"])
+        tallies = [Tally(name="photos", bytes_done=10, bytes_total=100 * n) for n in (1, 2, 5)]
+        for row, tally in reversed(list(zip(shown, tallies, strict=True))):
+            row.begin(tally)
+        screen.wait_for(r"nas .*10\.0/100")
+        screen.wait_for(r"\n\rattic .*10\.0/200 .*\x1b\[A")
+        screen.wait_for(r"\n\r\n\rtls:.*10\.0/500 .*\x1b\[A\x1b\[A")
+        shown[0].end(tallies[0])
+        with aside():
+            screen.stream.write("nas: sent\n")
+            screen.stream.flush()
+        tallies[1].bytes_done = tallies[2].bytes_done = 50
+        screen.wait_for(r"attic .*50\.0/200")
+        screen.wait_for(r"\n\rtls:.*50\.0/500 [^\n]*\x1b\[A")
+        standing = lines(screen._text())
+        assert standing[0] == "nas: sent"
+        assert re.match(r"attic +25%\|", standing[1])
+        assert re.match(r"tls://\\x1b\[2J +10%\|", standing[2])
+        for row, tally in zip(shown[1:], tallies[1:], strict=True):
+            row.end(tally)
+        assert [line for line in lines(screen.close()) if line] == ["nas: sent"]
+
+    def test_where_nobody_looks_nothing_is_drawn(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with (tmp_path / "stderr").open("w") as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            (row,) = rows(["nas"])
+            row.begin(Tally())
+            row.end(Tally())
+        assert (tmp_path / "stderr").read_text() == ""

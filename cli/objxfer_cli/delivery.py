@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 import objxfer
-from objxfer import EntryReport, Outcome, Report, Tally
+from objxfer import EntryReport, Outcome, Progress, Report, Tally
 from objxfer.bars import Ticker
 from objxfer.errors import (
     ConnectionLost,
@@ -43,6 +43,7 @@ class Delivery:
         sending: whether it is ours.
         number: what goes with each JSON line, as ``delivery``, where there are several.
         bars: whether bars may be drawn.
+        bar: shows it, instead of one of its own.
         held: nothing is shown of it before ``go_on``.
         again: what to do where the connection is lost for good; "" is to run it again.
     """
@@ -54,6 +55,7 @@ class Delivery:
         sending: bool,
         number: int | None = None,
         bars: bool = True,
+        bar: Progress | None = None,
         held: bool = False,
         again: str = "",
     ) -> None:
@@ -66,7 +68,7 @@ class Delivery:
         self._held = held
         self._again = again
         self._number = {} if number is None else {"delivery": number}
-        self._bar = objxfer.bar() if bars and terminal.shows_bars else None
+        self._bar = bar or (objxfer.bar() if bars and terminal.shows_bars else None)
         self._ticker: Ticker | None = None
         self._tally = Tally()
         self._there = 0

@@ -17,6 +17,7 @@ class Warnings(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
         self._say(record.getMessage().removeprefix("! "))
 
 
@@ -28,6 +29,7 @@ class Events(logging.Handler):
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
         values: dict[str, object] = {"level": record.levelname.lower()}
         try:
             values["message"] = record.getMessage()
@@ -39,8 +41,12 @@ class Events(logging.Handler):
 
 
 class Formatter(logging.Formatter):
+    """Formats what is logged in escaped lines."""
+
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
         return escaped(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:
+        """See ``logging.Formatter``."""
         return "\n".join(map(escaped, super().formatException(ei).splitlines()))

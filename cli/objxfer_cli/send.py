@@ -28,10 +28,11 @@ _COME_BACK: Final = 30.0
 @click.argument("paths", metavar="PATH…", nargs=-1, shell_complete=completion.files)
 @click.option(
     "--to",
-    "target",
+    "targets",
     metavar="TARGET",
+    multiple=True,
     shell_complete=completion.targets,
-    help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]",
+    help="tls://HOST[:PORT][/FOLDER], tcp://…, or a peer: NAME[:FOLDER]; again for each of several",
 )
 @click.option(
     "--code",
@@ -64,7 +65,7 @@ _COME_BACK: Final = 30.0
 def send(
     terminal: Terminal,
     paths: tuple[str, ...],
-    target: str | None,
+    targets: tuple[str, ...],
     code: str | None,
     qr: bool,
     url: str,
@@ -81,15 +82,18 @@ def send(
     """Deliver files and folders, each under its last name, and wait for the receipts.
 
     A PATH of - is standard input. Without --to and --code, a code is shown that the receiver types
-    once; a key is of use with --to alone. A --text is shown there; others on this machine can see
-    it among the arguments, unless it is - for standard input.
+    once; a key is of use with --to alone. With several --to, all get it at once. A --text is shown
+    there; others on this machine can see it among the arguments, unless it is - for standard input.
     """
+    target = targets[0] if targets else None
     if given is None and not paths:
         raise click.UsageError("missing argument 'PATH…'")
     if given is not None and (paths or name is not None or if_exists or copy_links or checksum):
         raise click.UsageError(
             "--text goes with neither PATH, --name, --if-exists, --copy-links nor --checksum"
         )
+    if given is not None and len(targets) > 1:
+        raise click.UsageError("--text is for one receiver, and so goes with one --to")
     piped = _STANDARD_INPUT in paths
     if piped and len(paths) > 1:
         raise click.UsageError("- is standard input, and is sent alone")
@@ -103,6 +107,8 @@ def send(
         raise click.UsageError("--checksum is for files; of standard input nothing lies there")
     if checksum and insecure:
         raise click.UsageError("--checksum needs a key: a receiver compares for nobody else")
+    if len(targets) > 1 and code is not None:
+        raise click.UsageError("--code is for one receiver, and so goes with one --to")
     by_code = target is None or code is not None
     if by_code and (key_file is not None or insecure):
         raise click.UsageError("--key and --insecure go with --to, and a code needs neither")
@@ -114,8 +120,24 @@ def send(
         raise click.UsageError("--qr is for people, --json for programs")
     if (piped or given == _STANDARD_INPUT) and code == _STANDARD_INPUT:
         raise click.UsageError("- is either what is sent or the code")
-    if by_code and not piped and given is None:
+    if (by_code or len(targets) > 1) and not piped and given is None:
         scan.tops(paths, [])  # what cannot be sent is said before anybody is called
+    if len(targets) > 1:
+        from objxfer_cli import several
+
+        return several.send(
+            terminal,
+            targets,
+            sys.stdin.buffer if piped else paths,
+            name=(name or "stdin") if piped else None,
+            if_exists=if_exists,
+            copy_links=copy_links,
+            checksum=checksum,
+            retries=retries,
+            key_file=key_file,
+            insecure=insecure,
+            timeout=timeout,
+        )
     peer = "" if by_code or target is None or "://" in target else target.partition(":")[0]
     if peer and (insecure or key_file is not None) and objxfer.peers().find(peer) is not None:
         raise click.UsageError(f"{peer} has a key of its own: --key and --insecure are for URLs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import logging
 import os
 import select
@@ -57,6 +58,8 @@ class Terminal:
         self.unread = False
         self.underway: list[Callable[[], None]] = []
         self.hung_up: threading.Event | None = None
+        self._of = ""
+        self._mark: dict[str, object] = {}
         self._interrupted = False
         self._lock = threading.Lock()
         self._silence = contextlib.ExitStack()
@@ -66,6 +69,12 @@ class Terminal:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
 
+    def of(self, receiver: str) -> Terminal:
+        """Return one that says the same, and of which of several receivers it is said."""
+        terminal = copy.copy(self)
+        terminal._of, terminal._mark = f"{receiver}: ", {"to": receiver}
+        return terminal
+
     @property
     def shows_bars(self) -> bool:
         """Whether bars may be drawn."""
@@ -74,7 +83,7 @@ class Terminal:
     def result(self, line: str) -> None:
         """Say what came of it, to a person."""
         if not (self.quiet or self.json):
-            self._say(line, sys.stderr if self.piped else sys.stdout)
+            self._say(self._of + line, sys.stderr if self.piped else sys.stdout)
 
     def answer(self, line: str) -> None:
         """Say what was asked for, to a person: no matter how quiet the rest is."""
@@ -99,7 +108,7 @@ class Terminal:
     def notice(self, line: str) -> None:
         """Say something on the way, to a person."""
         if not (self.quiet or self.json):
-            self._say(line, sys.stderr)
+            self._say(self._of + line, sys.stderr)
 
     def needed(self, line: str) -> None:
         """Say what a person cannot do without, no matter how quiet the rest is."""
@@ -118,16 +127,16 @@ class Terminal:
     def hint(self, text: str) -> None:
         """Say what to do next."""
         if text:
-            self.remark(f"hint: {text}")
+            self.remark(f"hint: {self._of}{text}")
 
     def warning(self, text: str) -> None:
         """Say that something is not as it should be."""
-        self._say(f"objxfer: warning: {text}", sys.stderr)
+        self._say(f"objxfer: warning: {self._of}{text}", sys.stderr)
         self.event("warning", message=text)
 
     def error(self, text: str, *, hint: str = "", **more: object) -> None:
         """Say what went wrong, and what to do about it; the log holds ``more``, too."""
-        self._say(f"objxfer: error: {text}", sys.stderr)
+        self._say(f"objxfer: error: {self._of}{text}", sys.stderr)
         self.hint(hint)
         self.event("error", **more, message=text, hint=hint or None)
 
@@ -171,7 +180,7 @@ class Terminal:
         """Say, once, that a signal ended it, and how far it was."""
         if not self._interrupted:
             self._interrupted = True
-            self._say(f"objxfer: interrupted{standing}", sys.stderr)
+            self._say(f"objxfer: {self._of}interrupted{standing}", sys.stderr)
             self.event("interrupted", message=f"interrupted{standing}")
 
     def fall_silent(self) -> None:
@@ -194,7 +203,7 @@ class Terminal:
         if self.json:
             self.record("progress", **figures)
         else:
-            self._say(line, sys.stderr)
+            self._say(self._of + line, sys.stderr)
             self.event("progress", **figures)
 
     def traceback(self, error: BaseException) -> None:
@@ -208,7 +217,7 @@ class Terminal:
     def record(self, kind: str, **values: object) -> None:
         """Write one JSON line, if JSON is what was asked for."""
         if self.json:
-            self._write(sys.stdout, _json_line({"type": kind, **values}))
+            self._write(sys.stdout, _json_line({"type": kind, **self._mark, **values}))
 
     def event(self, kind: str, **values: object) -> None:
         """Write one line of the log, if that is kept."""

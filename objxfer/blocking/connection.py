@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from objxfer.blocking.counting import counted
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.inbox import Course, Inbox
 from objxfer.blocking.pump import Pump
+from objxfer.blocking.pushing import prepared
 from objxfer.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -30,10 +29,11 @@ from objxfer.transfer.exchange import SILENCE, Exchange
 from objxfer.transfer.objects import OnObject, check_fits, opening, send_object
 from objxfer.transfer.progress import Progress, Tally, shown, so_far
 from objxfer.transfer.report import OnEntry, Report
-from objxfer.transfer.sending import Delivery, send_stream, send_tree
+from objxfer.transfer.sending import Delivery
 from objxfer.transfer.steps import Port, Steps
 
 if TYPE_CHECKING:
+    from objxfer.blocking.pushing import Pushed
     from objxfer.transfer.receiving import OnOffer
 
 T = TypeVar("T")
@@ -217,7 +217,7 @@ class Connection:
 
     def push(
         self,
-        paths: StrPath | Sequence[StrPath] | BinaryIO,
+        paths: Pushed,
         *,
         into: StrPath | None = None,
         name: str | None = None,
@@ -234,7 +234,8 @@ class Connection:
 
         Args:
             paths: each lands under its last name; or a stream with a descriptor, which is read
-                to its end.
+                to its end; or a share of what several deliver, see ``blocking.several``, that
+                was made with all that says what is read.
             into: a folder below the receiving folder, made if missing; None is the one of the
                 URL that was connected to.
             name: what a stream is called at the receiver.
@@ -267,25 +268,15 @@ class Connection:
             time.time_ns,
             report,
         )
-        steps: Callable[[Port], Steps[Report]]
-        counting: AbstractContextManager[None] = nullcontext()
-        if not isinstance(paths, str | os.PathLike | Sequence):
-            if not name:
-                raise ValueError("a stream needs a name=…")
-            stream, given = paths, os.fsencode(name)
-            steps = lambda port: send_stream(port, delivery, stream, name=given)  # noqa: E731
-        else:
-            sources = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-            steps = partial(
-                send_tree,
-                delivery=delivery,
-                paths=sources,
-                copy_links=copy_links,
-                checksum=checksum,
-                count=count,
-            )
-            if progress is not None:
-                counting = counted(tally, sources, copy_links=copy_links)
+        steps, counting = prepared(
+            paths,
+            delivery,
+            name=name,
+            copy_links=copy_links,
+            checksum=checksum,
+            count=count,
+            shown=progress is not None,
+        )
         session = self._exchange.session
         with shown(progress, tally), counting, self._pump.lock:
             before = session.bytes_in + session.bytes_out

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from objxfer.errors import ObjxferError
-from objxfer.files import scan
-from objxfer.security.keyfiles import StrPath
+from objxfer.files.tree import Tree
 from objxfer.transfer.progress import Tally
 
 _WHILE: Final = 1.0
@@ -18,7 +17,7 @@ _WHILE: Final = 1.0
 
 
 @contextmanager
-def counted(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> Iterator[None]:
+def counted(tally: Tally, tree: Tree) -> Iterator[None]:
     """Count files and bytes if the ``with`` block takes a while; ``tally`` gets the totals.
 
     It is done in a thread of its own. What cannot be counted is left to the delivery to
@@ -30,7 +29,7 @@ def counted(tally: Tally, paths: Sequence[StrPath], *, copy_links: bool) -> Iter
         if over.wait(_WHILE):
             return
         with contextlib.suppress(ObjxferError, OSError):
-            totals = scan.totals(scan.tops(paths, []), copy_links=copy_links, over=over.is_set)
+            totals = tree.count(over.is_set)
             if totals is not None:
                 tally.files_total, tally.bytes_total = totals
 

@@ -81,11 +81,7 @@ class Terms:
                     " run code here"
                 )
         if key is None and not insecure:
-            raise ObjxferError(
-                f"no key for {where}",
-                hint='make one with "objxfer keygen", or name one with --key FILE',
-                exit_code=ExitCode.USAGE,
-            )
+            raise no_key(where)
         if timeout <= 0:
             raise ValueError(f"timeout must be positive, not {timeout!r}")
         if keep_partial < 0:
@@ -134,3 +130,12 @@ class Terms:
         if client:
             return Handshake(hello, channel, trust.secret())
         return Handshake(hello, channel, find=trust.finds())
+
+
+def no_key(where: str) -> ObjxferError:
+    """Return what to say where there is no key for a URL, and nobody said ``insecure``."""
+    return ObjxferError(
+        f"no key for {where}",
+        hint='make one with "objxfer keygen", or name one with --key FILE',
+        exit_code=ExitCode.USAGE,
+    )

@@ -47,6 +47,8 @@ class Found(NamedTuple):
 
     entry: Entry
     location: bytes
+    group: int = 0
+    """Which files it is read together with, where several read the tree."""
 
 
 @dataclass(frozen=True, slots=True)

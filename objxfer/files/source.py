@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 
 from objxfer.errors import ExitCode, FileFailed
-from objxfer.files.digest import NODE, FileDigest, node_digest
+from objxfer.files.digest import NODE, FileDigest, file_digest, node_digest
 from objxfer.files.entries import clamped, why
 
 _SECOND: Final = 1_000_000_000
@@ -32,6 +32,9 @@ _FLAGS: Final = (
     | getattr(os, "O_BINARY", 0)
 )
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+Version = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of the last change of contents and of anything."""
 
 
 def _open(
@@ -78,6 +81,19 @@ def _moved(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
+class Piece(NamedTuple):
+    """What was read of a file in one go: a node, or less at its end."""
+
+    contents: memoryview
+    digest: bytes
+    """The node digest of the contents; empty where there are none."""
+
+
+def piece_of(contents: memoryview) -> Piece:
+    """Return contents, at most a node, with their digest."""
+    return Piece(contents, node_digest(contents) if contents else b"")
+
+
 class SmallFile(NamedTuple):
     """A file that was read in one go."""
 
@@ -87,6 +103,8 @@ class SmallFile(NamedTuple):
     """Permission bits, ``& 0o777``."""
     changed: bool
     """It changed while it was read, so the contents may never have been there as a whole."""
+    digest: bytes
+    """The 32 bytes that name the contents."""
 
     @property
     def size(self) -> int:
@@ -130,7 +148,9 @@ def read_small(location: bytes, limit: int, now_ns: int, *, follow: bool) -> Sma
     finally:
         os.close(fd)
     changed = len(contents) != size or _moved(before, after)
-    return SmallFile(contents[:size], clamped(before.st_mtime_ns), before.st_mode & 0o777, changed)
+    contents = contents[:size]
+    mtime_ns, mode = clamped(before.st_mtime_ns), before.st_mode & 0o777
+    return SmallFile(contents, mtime_ns, mode, changed, file_digest(contents))
 
 
 class Source(Protocol):
@@ -156,8 +176,20 @@ class Source(Protocol):
     def anywhere(self) -> bool:
         """Whether it can be read at any place; if not, only on from where it is."""
 
-    def read_into(self, buffer: memoryview, at: int, /) -> int | None:
-        """Fill a buffer from a place on: how much, or None if nothing comes for a while."""
+    @property
+    def lends(self) -> bool:
+        """Whether pieces lie in memory of its own, that no other piece ever takes."""
+
+    def piece(self, at: int, buffer: memoryview) -> Piece | None:
+        """Read on from a place, into a buffer of a node unless it ``lends``.
+
+        Returns:
+            What lies there, empty at the end; None where nothing comes for a while: call it again,
+            with the same buffer.
+
+        Raises:
+            FileFailed: it cannot be read on (3).
+        """
 
     def changed(self) -> bool:
         """Tell, after the last read, whether it held still."""
@@ -175,10 +207,12 @@ class SourceFile:
         mode: permission bits, ``& 0o777``, when it was opened.
         brief: reading a file is short work.
         anywhere: it can be read at any place.
+        lends: what it is read into is the caller's.
     """
 
     brief: Final = True
     anywhere: Final = True
+    lends: Final = False
 
     def __init__(
         self, location: bytes, now_ns: int, *, follow: bool, folder: int | None = None
@@ -228,6 +262,17 @@ class SourceFile:
             raise _failed(error) from error
         self._at = at + done
         return done
+
+    def piece(self, at: int, buffer: memoryview) -> Piece:
+        """Return what lies at ``at``, as ``Source`` says."""
+        return piece_of(buffer[: self.read_into(buffer, at)])
+
+    @property
+    def version(self) -> Version:
+        """What was opened: two that are equal hold the same, up to when one of them changed."""
+        before = self._before
+        times = before.st_mtime_ns, before.st_ctime_ns
+        return before.st_dev, before.st_ino, before.st_size, *times
 
     def changed(self) -> bool:
         """Tell, after the last read, whether the file changed since it was opened.

@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 
 from objxfer.errors import ExitCode, FileFailed
 from objxfer.files.entries import UNKNOWN_SIZE, why
+from objxfer.files.source import Piece, piece_of
 
 _PATIENCE: Final = 200
 """Milliseconds that a read waits before it lets others look whether to go on."""
@@ -23,12 +24,14 @@ class SourceStream:
         mtime_ns: when it was begun.
         mode: that of a new file.
         anywhere: it is read in order.
+        lends: what it is read into is the caller's.
     """
 
     size: Final = UNKNOWN_SIZE
     mode: Final = 0o666
     brief: Final = False
     anywhere: Final = False
+    lends: Final = False
 
     def __init__(self, stream: BinaryIO, now_ns: int) -> None:
         """Begin with ``stream``, which must have a descriptor (``OSError`` otherwise)."""
@@ -61,6 +64,11 @@ class SourceStream:
             raise FileFailed(why(error), exit_code=ExitCode.INCOMPLETE) from error
         filled, self._filled = self._filled, 0
         return filled
+
+    def piece(self, at: int, buffer: memoryview) -> Piece | None:
+        """Return what comes next, as ``Source`` says."""
+        got = self.read_into(buffer, at)
+        return None if got is None else piece_of(buffer[:got])
 
     def changed(self) -> bool:
         """Return False: a stream is what was read of it."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from objxfer.errors import ExitCode, FileFailed, PeerError
-from objxfer.files.digest import NODE, FileDigest, NodeList, node_digest
+from objxfer.files.digest import NODE, FileDigest, NodeList
 from objxfer.files.source import Source
 from objxfer.protocol.messages import Data
 from objxfer.protocol.trees import Nodes, Patch
@@ -25,6 +26,8 @@ _ASKED: Final = 8
 """Held nodes that wait for an answer; each keeps its megabyte until it has one."""
 _ALONGSIDE: Final = 4
 """Held nodes that are read for each new one."""
+_NO_ROOM: Final = memoryview(b"")
+"""For sources that need none."""
 
 
 class Gone(NamedTuple):
@@ -41,7 +44,7 @@ class _Asked(NamedTuple):
 
     number: int
     piece: Data
-    buffer: memoryview
+    buffer: memoryview | None
 
 
 class Listen(Protocol):
@@ -104,7 +107,7 @@ class Contents:
                 self._asked.clear()
                 self._answers.clear()
 
-    def ask(self, number: int, piece: Data, buffer: memoryview) -> Steps[None]:
+    def ask(self, number: int, piece: Data, buffer: memoryview | None) -> Steps[None]:
         """Ask whether a held node is the same there; ``settle`` tells what comes of it."""
         self._asked.append(_Asked(number, piece, buffer))
         yield from send(Nodes([piece.digest]))
@@ -120,7 +123,7 @@ class Contents:
         while self._answers:
             number, piece, buffer = self._asked.popleft()
             if self._answers.popleft():
-                self._ring.give(buffer, 0)
+                self._free(buffer, 0)
                 kept += NODE
                 self._count(NODE)
             else:
@@ -128,28 +131,31 @@ class Contents:
                 yield from self.put(piece, buffer)
         return kept
 
-    def put(self, piece: Data, buffer: memoryview) -> Steps[None]:
+    def put(self, piece: Data, buffer: memoryview | None) -> Steps[None]:
         """Send a node; the buffer it lies in is used again."""
-        self._ring.give(buffer, (yield from send(piece)))
+        self._free(buffer, (yield from send(piece)))
         self._count(len(piece.payload))
+
+    def _free(self, buffer: memoryview | None, mark: int) -> None:
+        if buffer is not None:
+            self._ring.give(buffer, mark)
 
     def _count(self, size: int) -> None:
         self._tally.bytes_done += size
         self._tally.path_done += size
 
-    def read(self, source: Source, at: int) -> Steps[tuple[Data, memoryview] | None]:
-        """Read a node, and return it with the buffer it lies in; None at the end."""
-        buffer = self._ring.take(self._port.written)
+    def read(self, source: Source, at: int) -> Steps[tuple[Data, memoryview | None] | None]:
+        """Read a node, and return it with the buffer of ours it lies in; None at the end."""
+        buffer = None if source.lends else self._ring.take(self._port.written)
+        room = _NO_ROOM if buffer is None else buffer
 
-        def read() -> Data | int | None:
-            got = source.read_into(buffer, at)
-            return Data(buffer[:got], node_digest(buffer[:got])) if got else got
-
-        while (piece := (yield from run(read, brief=source.brief))) is None:
+        while (
+            piece := (yield from run(partial(source.piece, at, room), brief=source.brief))
+        ) is None:
             yield from self._listen(wait=False)
-        if isinstance(piece, Data):
-            return piece, buffer
-        self._ring.give(buffer, 0)
+        if piece.contents:
+            return Data(*piece), buffer
+        self._free(buffer, 0)
         return None
 
 

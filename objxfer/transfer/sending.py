@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from os import PathLike
-from typing import BinaryIO, Final
+from typing import Final
 
 from objxfer.errors import FileFailed, LimitExceeded, PeerError
-from objxfer.files import scan
-from objxfer.files.digest import NODE, file_digest, node_digest
+from objxfer.files.digest import NODE, node_digest
 from objxfer.files.entries import (
     Entry,
     IfExists,
     Kind,
 )
 from objxfer.files.paths import shown
-from objxfer.files.scan import Found, LeftOut
-from objxfer.files.source import SmallFile, Source, SourceFile, read_small
-from objxfer.files.stream import SourceStream
+from objxfer.files.scan import Found, LeftOut, Top
+from objxfer.files.source import SmallFile, Source
+from objxfer.files.tree import Tree
 from objxfer.limits import KIB, MIB
 from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
 from objxfer.protocol.chunks import OFFER_LIMIT, UNKNOWN
@@ -50,8 +48,6 @@ _OWED: Final = 20_000
 """Files that are sent and not receipted yet."""
 
 _TOPS: Final = 2**16 - 1
-
-Path = str | bytes | PathLike[str] | PathLike[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,78 +79,33 @@ class Delivery:
     """Told all; one that an attempt before has begun is gone on with."""
 
 
-def send_tree(
-    port: Port,
-    delivery: Delivery,
-    paths: Sequence[Path],
-    *,
-    copy_links: bool,
-    checksum: bool = False,
-    count: float = 0.0,
-) -> Steps[Report]:
+def send_tree(port: Port, delivery: Delivery, tree: Tree, *, count: float = 0.0) -> Steps[Report]:
     """Deliver files and folders: each path lands under its last name.
 
     Args:
         port: this item's.
         delivery: how it is asked for.
-        paths: what is delivered.
-        copy_links: send what links point to.
-        checksum: have files there compared by their contents: all here are read first.
+        tree: what is delivered.
         count: seconds to take for counting, so that the offer says how much it is.
     """
 
-    def follows(found: Found) -> bool:
-        # A path named by the user may be a link.
-        return copy_links or b"/" not in found.entry.path
-
-    def open_source(found: Found) -> SourceFile:
-        return SourceFile(found.location, delivery.clock(), follow=follows(found))
-
-    def read(found: Found, limit: int) -> SmallFile | None:
-        return read_small(found.location, limit, delivery.clock(), follow=follows(found))
-
-    def digested(one: Found | LeftOut) -> Found | LeftOut:
-        if isinstance(one, LeftOut) or one.entry.kind is not Kind.FILE:
-            return one
-        try:
-            with open_source(one) as source:
-                digest, now = source.digest(), source
-        except FileFailed:
-            return one  # it is told what became of it when it is sent
-        entry = one.entry._replace(size=now.size, mtime_ns=now.mtime_ns, digest=digest)
-        return Found(entry, one.location)
-
-    def look() -> tuple[list[scan.Top], tuple[int, int]]:
-        tops, until = scan.tops(paths, absent), delivery.clock() + count * 1e9
-        totals = scan.known_totals(tops) or scan.totals(
-            tops, copy_links=copy_links, over=lambda: delivery.clock() >= until
-        )
+    def look() -> tuple[Sequence[Top], tuple[int, int]]:
+        tops, until = tree.begin(), delivery.clock() + count * 1e9
+        totals = tree.known() or tree.count(lambda: delivery.clock() >= until)
         return tops, totals or (UNKNOWN, UNKNOWN)
 
-    absent: list[LeftOut] = []
     tops, totals = yield from run(look)
     if len(tops) > _TOPS or sum(len(top.name) + 2 for top in tops) > OFFER_LIMIT - PATH_LIMIT - 32:
         raise LimitExceeded(f"{len(tops)} paths are too many at once", hint="send their folder")
     more = len(tops) - 1
     delivery.tally.name = shown(tops[0].name) + (f" and {more} more" if more else "")
     names = tuple(top.name for top in tops)
-    scanner = _scanned(absent, tops, copy_links=copy_links)
-    if checksum:
-        scanner = map(digested, scanner)
-    sender = _Sender(port, delivery, names, scanner, read, open_source)
+    sender = _Sender(port, delivery, names, tree.entries(), tree.small, tree.open)
     return (yield from sender.send(*totals))
 
 
-def _scanned(
-    absent: Sequence[LeftOut], tops: Sequence[scan.Top], *, copy_links: bool
-) -> Iterator[Found | LeftOut]:
-    yield from absent
-    yield from scan.scan(tops, copy_links=copy_links)
-
-
-def send_stream(port: Port, delivery: Delivery, stream: BinaryIO, *, name: bytes) -> Steps[Report]:
-    """Deliver a stream, which has a descriptor, as a file of that name."""
-    source = SourceStream(stream, delivery.clock())
+def send_stream(port: Port, delivery: Delivery, source: Source, *, name: bytes) -> Steps[Report]:
+    """Deliver a stream as a file of that name."""
     entry = Entry(name, Kind.FILE, source.size, source.mtime_ns, source.mode)
     delivery.tally.name = shown(name)
     scanner = iter([Found(entry, b"")])
@@ -162,8 +113,8 @@ def send_stream(port: Port, delivery: Delivery, stream: BinaryIO, *, name: bytes
     return (yield from sender.send(1, UNKNOWN))
 
 
-def _never(found: Found, _limit: int) -> SmallFile:
-    raise AssertionError(f"{found.entry.path!a} is a stream, and never packed")
+def _never(batch: Sequence[Found], _limit: int) -> Iterator[SmallFile]:
+    raise AssertionError(f"{batch[0].entry.path!a} is a stream, and never packed")
 
 
 class _Sender:
@@ -173,7 +124,7 @@ class _Sender:
         delivery: Delivery,
         tops: tuple[bytes, ...],
         scanner: Iterator[Found | LeftOut],
-        read: Callable[[Found, int], SmallFile | None],
+        read: Callable[[Sequence[Found], int], Iterator[SmallFile | FileFailed | None]],
         open_source: Callable[[Found], Source],
     ) -> None:
         self._port = port
@@ -334,23 +285,20 @@ class _Sender:
         read = _Read([], b"", b"", [], [])
         contents: list[bytes] = []
         room = _PACK_BYTES
-        for at, found in enumerate(batch):
-            entry = found.entry
-            try:
-                file = self._read(found, min(SMALL, room))
-            except FileFailed as error:
+        rest: list[Found] = []
+        for at, file in enumerate(self._read(batch, SMALL)):
+            entry = batch[at].entry
+            if isinstance(file, FileFailed):
                 read.files.append(_LOST)
-                read.lost.append((entry, error))
+                read.lost.append((entry, file))
                 continue
-            if file is None:
+            if file is None or file.size > room:
                 rest = list(batch[at:])
                 break
             contents.append(file.contents)
             room -= file.size
             read.files.append(Packed(Fate.READ, file.size, file.mtime_ns, file.mode))
-            read.owed.append(Owed(entry, file.size, file_digest(file.contents), file.changed))
-        else:
-            rest = []
+            read.owed.append(Owed(entry, file.size, file.digest, file.changed))
         joined = b"".join(contents)
         digest = node_digest(joined) if joined else b""
         return _Read(read.files, joined, digest, read.owed, read.lost), rest

@@ -21,6 +21,7 @@ from objxfer.files.entries import KEEP, Action, Entry, IfExists, Receipt
 from objxfer.files.part import Part
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
+from objxfer.files.stream import SourceStream
 from objxfer.limits import KIB, MIB, Limits
 from objxfer.protocol.trees import Offer
 from objxfer.transfer.progress import Tally
@@ -243,7 +244,8 @@ def test_a_stream_that_fails_there_ends_here(tmp_path: Path) -> None:
 
     with open("/dev/zero", "rb") as endless:
         delivery = Delivery(b"", None, Tally(), None, time.time_ns, Report())
-        task = client.start(lambda port: send_stream(port, delivery, endless, name=b"zeros"))
+        stream = SourceStream(endless, time.time_ns())
+        task = client.start(lambda port: send_stream(port, delivery, stream, name=b"zeros"))
         server.run(server.takes(full, []))
         simulator.run()
     with pytest.raises(NoSpace) as raised:

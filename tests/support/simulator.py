@@ -14,6 +14,8 @@ from itertools import islice
 from typing import Any, BinaryIO, Literal, TypeVar
 
 from objxfer.errors import ConnectionLost, ObjxferError
+from objxfer.files.stream import SourceStream
+from objxfer.files.tree import OwnTree
 from objxfer.limits import Limits
 from objxfer.protocol.handshake import Established, Handshake, Held
 from objxfer.protocol.hello import Hello, Mode, Role
@@ -152,9 +154,11 @@ class Party:
             asked.get("report") or Report(),
         )
         if isinstance(paths, list):
-            task = self.start(lambda port: send_tree(port, delivery, paths, copy_links=False))
+            tree = OwnTree(paths, time.time_ns)
+            task = self.start(lambda port: send_tree(port, delivery, tree))
         else:
-            task = self.start(lambda port: send_stream(port, delivery, paths, name=b"stream"))
+            stream = SourceStream(paths, time.time_ns())
+            task = self.start(lambda port: send_stream(port, delivery, stream, name=b"stream"))
         yield lambda: task.done
         reports.append(task.result())
 
