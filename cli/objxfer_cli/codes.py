@@ -200,9 +200,9 @@ def again(first: objxfer.Connection, url: str | None = None, **terms: Any) -> ob
         ) from error
 
 
-def in_vain(error: ObjxferError, report: objxfer.Report) -> bool:
-    """Tell whether who came by a code cannot come back: they say so, or offered nothing."""
-    return isinstance(error, RefusedByPeer) or not report.tops
+def in_vain(error: ObjxferError, *, offered: bool) -> bool:
+    """Tell whether who came by a code cannot come back: they say so, or nothing was offered."""
+    return isinstance(error, RefusedByPeer) or not offered
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def _meet(
             report=delivery.report,
             retries=retries,
             on_lost=delivery.lost,
-            in_vain=lambda error: codes.in_vain(error, delivery.report),
+            in_vain=taking.in_vain,
         )
     return taking.finished(report)
 
@@ -223,6 +223,11 @@ class Taking:
             # It was shown: how its receipt fares changes nothing any more.
         return came if isinstance(came, objxfer.Report) else self.delivery.report
 
+    def in_vain(self, error: ObjxferError) -> bool:
+        """Tell whether who was lost cannot come back."""
+        offered = bool(self.delivery.report.tops) or self._text.offered
+        return self._by_code and codes.in_vain(error, offered=offered)
+
     def wait(self, listener: objxfer.Listener | Host, patience: float | None) -> int:
         """Take it over as many connections as it needs; return the exit code.
 
@@ -250,8 +255,7 @@ class Taking:
                     visitors.say_idle(delivery.terminal, connection.peer, error)
                     continue
                 if report is None:
-                    in_vain = self._by_code and codes.in_vain(error, delivery.report)
-                    if error.exit_code not in LOST or patience == 0 or in_vain:
+                    if error.exit_code not in LOST or patience == 0 or self.in_vain(error):
                         raise
                     lost = error
                     until = None if patience is None else time.monotonic() + patience

@@ -198,7 +198,10 @@ def send(
                 # by the code that it comes to the same command again.
                 retries=0 if piped or (said is not None and not by_code) else retries,
                 on_lost=on_lost,
-                in_vain=lambda error: by_code and codes.in_vain(error, delivery.report),
+                in_vain=lambda error: (
+                    by_code
+                    and codes.in_vain(error, offered=said is not None or bool(delivery.report.tops))
+                ),
             )
     protection = "TLS" if first.encrypted else "not encrypted"
     if said is not None:

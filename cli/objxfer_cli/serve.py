@@ -85,12 +85,17 @@ def serve(
         ) as server,
     ):
         try:
+            named_only: dict[str, object] = {}
+            if inbox is not None:
+                rulebook.follow(terminal, inbox, oversight.manager.reloading)
+                named_only = {"peers": [grant.name for grant in inbox.grants]}
             oversight.listening(
                 server.url,
                 **json_path("folder", os.fsencode(os.path.abspath(folder))),
                 if_exists=rule,
                 key=server.key_id,
                 version=objxfer.__version__,
+                **named_only,
             )
             who = "others" if inbox is None else "who is named"
             terminal.notice(
@@ -99,7 +104,6 @@ def serve(
             )
             if inbox is not None:
                 rules.say(terminal, inbox)
-                rulebook.follow(terminal, inbox, oversight.manager.reloading)
             terminal.record("listening", url=server.url)
             terminal.notice(visitors.place(server.url, server.key_id, peers, inbox))
             with visitors.findable(terminal, server, peers):

@@ -97,6 +97,8 @@ class Incoming:
         self._delivery = delivery
         self._question = question
         self._output = output
+        self.offered = False
+        """Whether there is one."""
         self.taken: str | None = None
         """The text, once it was shown."""
 
@@ -109,6 +111,7 @@ class Incoming:
         """
         from objxfer.files.outlet import Outlet  # of no use to who sends, and large
 
+        self.offered = True
         if self._question is not None and not self._question.about_text(text, withdrawn):
             return
         terminal = self._delivery.terminal

@@ -28,6 +28,7 @@ COMMON = {"--help"}
 OPTIONS = {
     "send": {
         "--to",
+        "--text",
         "--code",
         "--qr",
         "--listen",
@@ -64,6 +65,8 @@ OPTIONS = {
         "--listen",
         "--if-exists",
         "--keep-partial",
+        "--peer",
+        "--config",
         "--key",
         "--insecure",
         "--metrics",
