@@ -28,7 +28,9 @@ T = TypeVar("T")
 DRAIN: Final = 5.0
 """Seconds that closing waits for the peer to have taken what was sent."""
 _STALL: Final = 0.02
-"""Seconds between two looks for memory, while other connections hold all of it."""
+"""Seconds until the next look for memory, while other connections hold all of it."""
+_STALLS: Final = 5
+"""Looks each of which waits twice as long as the one before: a thousand that wait look seldom."""
 
 log = logging.getLogger("objxfer")
 
@@ -56,6 +58,7 @@ class Pump:
         self._changed = threading.Condition(self.lock)
         self._leading = False
         self._followers = 0
+        self._stalls = 0
         self._link = Link(transport, exchange)
         self._worker: ThreadPoolExecutor | None = None
         self._process = _process
@@ -328,7 +331,10 @@ class Pump:
         session = exchange.session
         read = not link.at_end and not exchange.full
         if session.stalled:
-            read, timeout = False, _STALL
+            read, timeout = False, _STALL * 2 ** min(self._stalls, _STALLS)
+            self._stalls += 1
+        else:
+            self._stalls = 0
         write = bool(session.queued) and session.failure is None
         self._leading = True
         self.lock.release()

@@ -254,14 +254,19 @@ class Exchange:
         self._ticked_at = now
         if unwatched or session.chunks_in != self._chunks_heard:
             self._chunks_heard, self._heard_at, self._pings = session.chunks_in, now, 0
-        silence = now - self._heard_at
+        silence, third = now - self._heard_at, timeout / 3
+        if session.stalled:
+            # Without memory nothing is read: the peer is not silent, and hears that we are there.
+            if silence >= third:
+                self._heard_at = now
+                session.ping(0)
+            return third
         if silence >= timeout:
             reason = f"nothing was heard of the peer for {timeout:g} s"
             if self.full:
                 reason += ": both sides send and neither receives"
             self.fail(Timeout(reason))
             return 0.0
-        third = timeout / 3
         if silence >= third * (self._pings + 1):
             self._pings += 1  # two at the most in one silence, so they may queue up
             session.ping(self._pings)

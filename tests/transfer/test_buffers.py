@@ -17,7 +17,7 @@ from objxfer.transfer import receiving
 from objxfer.transfer.buffers import Pool, Ring, memory
 from objxfer.transfer.report import Report
 from support.partials import OWNER
-from support.simulator import Simulator
+from support.simulator import TIMEOUT, Simulator
 
 
 def test_a_pool_gives_so_much_and_no_more() -> None:
@@ -78,6 +78,34 @@ def test_one_buffer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "large").write_bytes(b"x" * (5 * NODE + 5))
     simulator = Simulator(3, capacity=1 << 20)
     simulator.greed = 1 << 20
+    sent: list[Report] = []
+    client, server = simulator.client, simulator.server
+    client.run(client.pushes([str(tmp_path / "large")], sent))
+    server.run(
+        server.takes(
+            place(str(tmp_path / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
+            [],
+        )
+    )
+    simulator.run()
+    assert not client.errors + server.errors
+    assert (tmp_path / "in/large").read_bytes() == (tmp_path / "large").read_bytes()
+
+
+def test_who_waits_for_memory_gives_nobody_up_and_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = Simulator(3, capacity=1 << 20)
+
+    class Late(Pool):
+        """Has nothing for longer than silence may last: other connections hold all of it."""
+
+        def lease(self, size: int) -> memoryview | None:
+            return super().lease(size) if simulator.now > 4 * TIMEOUT else None
+
+    monkeypatch.setattr(receiving, "POOL", Late())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "large").write_bytes(b"x" * (2 * NODE))
     sent: list[Report] = []
     client, server = simulator.client, simulator.server
     client.run(client.pushes([str(tmp_path / "large")], sent))
