@@ -12,7 +12,7 @@ from objxfer.files.entries import IfExists
 from objxfer.files.root import Root
 from objxfer.files.sink import Sink
 from objxfer.limits import Limits
-from support.inbox import MakeSink, descriptors, fingerprint
+from support.inbox import MakeSink, descriptors, fingerprint, ours_in
 from support.partials import partials
 
 
@@ -36,8 +36,7 @@ def inbox(tmp_path: Path, outside: Path) -> Iterator[Path]:
     folder = tmp_path / "inbox"
     folder.mkdir()
     yield folder
-    left = [path for path in folder.rglob("*") if path.name.startswith(".objxfer")]
-    assert left == []
+    assert ours_in(folder) == []
 
 
 @pytest.fixture

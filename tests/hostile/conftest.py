@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.inbox import fingerprint
+from support.inbox import fingerprint, ours_in
 
 
 @pytest.fixture
@@ -28,6 +28,6 @@ def inbox(tmp_path: Path, outside: Path) -> Iterator[Path]:
     folder = tmp_path / "inbox"
     folder.mkdir()
     yield folder
-    assert list(folder.rglob(".objxfer*")) == []
+    assert ours_in(folder) == []
     beside = {path.name for path in tmp_path.iterdir()}
     assert beside <= {"inbox", "outside", "source", "home"}

@@ -66,9 +66,9 @@ class Open(NamedTuple):
         return self.running.process.pid
 
     def turned_away(self, count: int) -> None:
-        """Wait until so many were."""
+        """Wait until so many were: of those who vanish only the log of -v speaks."""
         while count:
-            count -= "refused: " in self.said.get(timeout=PATIENCE)
+            count -= " was not let in: " in self.said.get(timeout=PATIENCE)
 
 
 def listen(running: Running, url: str, visit: Callable[[], None]) -> Open:
@@ -105,7 +105,7 @@ class Inbox:
             assert connection.push(self.letter).exit_code == ExitCode.OK
 
     def serve(self, scheme: str) -> Open:
-        running = self.commands.listen("serve", "inbox", scheme=scheme)
+        running = self.commands.listen("serve", "inbox", "-v", scheme=scheme)
         return listen(running, running.url, lambda: self.push(running.url, self.commands.key))
 
     def receive(self) -> Open:
@@ -121,7 +121,7 @@ class Inbox:
 
     def offer(self) -> Open:
         """``send`` that shows a code."""
-        running = self.commands.start("send", "letter", *HERE)
+        running = self.commands.start("send", "letter", "-v", *HERE)
         code, url = shown_code(running)
 
         def take() -> None:

@@ -166,7 +166,11 @@ def test_a_client_does_not_talk_to_garbage(said: bytes) -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", HELLO, bytes(4096)])
+@pytest.mark.parametrize(
+    "said",
+    [b"GET / HTTP/1.1\r\n\r\n", HELLO, bytes(4096)],
+    ids=["another protocol", "a hello", "zeros"],
+)
 def test_what_is_no_tls_is_not_let_in_by_tls(said: bytes) -> None:
     door = Door("tls")
     host, port = door.url.removeprefix("tls://").split(":")

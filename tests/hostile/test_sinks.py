@@ -38,7 +38,9 @@ from objxfer.security.pairing import Pair
 from objxfer.security.peerfiles import Peer, fitting
 from objxfer.transfer.exchange import _aborted
 from objxfer_cli import failures, peers, visitors
+from objxfer_cli.counts import Counts
 from objxfer_cli.delivery import Delivery, how_far, tops
+from objxfer_cli.metrics import exposition
 from objxfer_cli.question import Question
 from objxfer_cli.terminal import Terminal, json_path, shown
 from support.handshakes import hello, server
@@ -92,6 +94,8 @@ class Sink(NamedTuple):
     json: bool = False
     """With ``--json``."""
     verbosity: int = 0
+    logs: bool = False
+    """With ``--log-json``."""
     lines: bool = False
     """Whether what is said has several lines by its nature: a traceback."""
 
@@ -228,6 +232,16 @@ def recorded(terminal: Terminal, text: str) -> None:
     terminal.record("file", **json_path("path", raw(text)), reason=text, names=[text])
 
 
+def happened(terminal: Terminal, text: str) -> None:
+    terminal.event("delivery", what=text, names=[text], problems=[{"path": text}])
+
+
+def counted(_: Terminal, text: str) -> None:
+    counts = Counts()
+    counts.end(text, ExitCode.OK, 1.0)
+    sys.stdout.write(exposition(counts, up=True))
+
+
 WORDS: Final[dict[str, Callable[[Terminal, str], object]]] = {
     "result": Terminal.result,
     "answer": Terminal.answer,
@@ -241,6 +255,7 @@ WORDS: Final[dict[str, Callable[[Terminal, str], object]]] = {
     "interrupted": Terminal.interrupted,
     "progress": Terminal.progress,
     "prompt": lambda terminal, text: terminal.ask(text, lambda: True),
+    "of": lambda terminal, text: terminal.of(text).warning(text),
     "a delivery": delivered,
     "a failure": failed,
     "an offer": offered,
@@ -258,6 +273,14 @@ WORDS: Final[dict[str, Callable[[Terminal, str], object]]] = {
 SINKS: Final = {
     **{name: Sink(say) for name, say in WORDS.items()},
     **{f"{name}, JSON": Sink(say, json=True) for name, say in WORDS.items()},
+    # Where a log is kept, nothing is drawn or asked.
+    **{
+        f"{name}, log": Sink(say, logs=True)
+        for name, say in WORDS.items()
+        if name not in ("a bar", "prompt")
+    },
+    "event": Sink(happened, logs=True),
+    "metrics": Sink(counted),
     "JSON": Sink(recorded, json=True),
     "log -v": Sink(logged(logging.INFO), verbosity=1),
     "log -vv": Sink(logged(logging.DEBUG), verbosity=2),
@@ -289,10 +312,13 @@ def said(sink: Sink, text: str) -> str:
     with redirect_stdout(out), redirect_stderr(err), loggers_restored():
         terminal = Terminal()
         terminal.json = sink.json
+        if sink.logs:
+            terminal.keep_log()
         terminal.log(sink.verbosity)
         sink.say(terminal, text)
-    for line in out.getvalue().splitlines() if sink.json else ():
-        json.loads(line)
+    for stream, of_json in ((out, sink.json), (err, sink.logs)):
+        for line in stream.getvalue().splitlines() if of_json else ():
+            json.loads(line)
     return out.getvalue() + err.getvalue()
 
 
@@ -332,5 +358,6 @@ def test_each_way_of_saying_something_is_among_the_sinks() -> None:
         for name, method in vars(Terminal).items()
         if not name.startswith("_") and callable(method) and "str" in str(method.__annotations__)
     }
+    takes_text.remove("show")  # which writes bytes, and has tests/cli/test_text.py
     other = {"record": "JSON", "ask": "prompt"}
     assert {other.get(name, name) for name in takes_text} <= set(SINKS)

@@ -20,6 +20,12 @@ def landed(inbox: Path) -> list[str]:
     return sorted(name for name in os.listdir(inbox) if not name.startswith(".objxfer"))
 
 
+def ours_in(inbox: Path) -> list[str]:
+    """What is objxfer's own anywhere in a folder, also where no path is short enough to name it."""
+    found = (name for _, dirs, files, _ in os.fwalk(inbox) for name in (*dirs, *files))
+    return [name for name in found if name.startswith(".objxfer")]
+
+
 NAMES = Path(__file__).parent.parent / "files" / "names.jsonl"
 
 
