@@ -105,6 +105,7 @@ def serve(
             if inbox is not None:
                 rules.say(terminal, inbox)
             terminal.record("listening", url=server.url)
+            terminal.stays = True
             terminal.notice(visitors.place(server.url, server.key_id, peers, inbox))
             with visitors.findable(terminal, server, peers):
                 server.wait()
