@@ -88,12 +88,13 @@ def main() -> NoReturn:
 
 
 def _let_go() -> None:
-    """Forget what stdout did not take: that was said, and the exit code is ours."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        discard(sys.stdout)
+    """Forget what our streams did not take, so that the exit code stays ours."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            discard(stream)
 
 
 def run(terminal: Terminal, arguments: Sequence[str]) -> int:

@@ -437,7 +437,8 @@ def test_22_where_results_find_no_room(commands: Commands) -> None:
     commands.file("blob")
     with Path("/dev/full").open("wb") as full:
         ended = commands.start("digest", "blob", stdout=full).finish()
-    assert ended == (22, "", "objxfer: error: no space left on device\n")
+        assert ended == (22, "", "objxfer: error: no space left on device\n")
+        assert commands.start("digest", "absent", stderr=full).finish().code == 3
 
 
 def test_a_traceback_comes_with_vv_alone(commands: Commands) -> None:
