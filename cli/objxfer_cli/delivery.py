@@ -223,6 +223,8 @@ class Delivery:
 
     def _naming_peer(self, error: ObjxferError) -> ObjxferError:
         """Return an error that says of whom it speaks."""
+        if not self._called:  # nobody has answered yet, and it says who has not
+            return error
         match error:
             case ConnectionLost() | RefusedByPeer(exit_code=ExitCode.CONNECTION_LOST):
                 what = "lost the connection to"

@@ -15,7 +15,7 @@ import objxfer
 from objxfer.errors import ExitCode
 from objxfer_cli import failures
 from objxfer_cli.signals import Interrupted, Signals
-from objxfer_cli.terminal import Terminal
+from objxfer_cli.terminal import Terminal, discard
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -83,7 +83,18 @@ def main() -> NoReturn:
             signals.over()
     except Interrupted as interrupted:
         code = failures.say(terminal, interrupted)
+    _let_go()
     sys.exit(code)
+
+
+def _let_go() -> None:
+    """Forget what our streams did not take, so that the exit code stays ours."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            discard(stream)
 
 
 def run(terminal: Terminal, arguments: Sequence[str]) -> int:

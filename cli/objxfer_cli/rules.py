@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import tomllib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,11 @@ _LARGEST: Final = 2**20
 """Bytes of a file of rules."""
 _FIELDS: Final = ("rights", "quota", "folder", "key")
 _KNOWN: Final = "rights, quota, folder and key are known"
+_PIECE: Final = re.compile(
+    r'''"""(?:\\.|[^\\])*?"{3,5}|\'{3}.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[][{}\n]''',
+    re.DOTALL,
+)
+"""What tells where a statement of TOML ends: strings and comments, brackets, and ends of lines."""
 _AT_LINE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 peer: Final[options.Option] = click.option(
@@ -194,6 +200,9 @@ class _File:
             raise _wrong(f"{path}, line {line}", message[:1].lower() + message[1:]) from error
         except RecursionError as error:
             raise _wrong(path, "it is nested too deeply") from error
+        except ValueError as error:  # of what is TOML all the same
+            line = _first_line(self._text, _is_too_much)
+            raise _wrong(f"{path}, line {line}", "a number has too many digits") from error
 
     def tables(self) -> Sequence[tuple[str, Mapping[str, object]]]:
         """Return what it says of each name.
@@ -220,29 +229,35 @@ class _File:
 def line_of(text: str, keys: Sequence[str]) -> int:
     """Return the line on which that begins by which a TOML text sets what the keys lead to.
 
-    The parser itself tells, from the first lines alone: from which one on it is there. So it does
-    not matter in which of all the ways it is written.
+    The parser itself tells, from the first statements alone: from which one on it is there. So it
+    does not matter in which of all the ways it is written.
     """
-    lines = text.split("\n")
     while not _holds(tomllib.loads(text), keys):  # what is not there is to be looked for above it
         keys = keys[:-1]
+    return _first_line(text, lambda part: _holds(tomllib.loads(part), keys))
 
-    def whole(count: int) -> tuple[int, bool]:
-        """Return up to which line, at most, statements are whole, and whether they set it."""
-        while True:
-            try:
-                return count, _holds(tomllib.loads("\n".join(lines[:count])), keys)
-            except tomllib.TOMLDecodeError:  # they end inside of a value of several lines
-                count -= 1
 
-    without, there = 0, len(lines)
-    while there - without > 1:
-        middle = (without + there) // 2
-        if whole(middle)[1]:
-            there = middle
-        else:
-            without = middle
-    return whole(there - 1)[0] + 1
+def _first_line(text: str, found: Callable[[str], bool]) -> int:
+    """Return the line on which the first statement begins that makes ``found`` true of a text."""
+    ends, depth = [0], 0
+    for piece in _PIECE.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
+        if piece[0] == "\n" and not depth:
+            ends.append(piece.end())
+    ends.append(len(text))
+    number = bisect_left(range(1, len(ends) - 1), True, key=lambda end: found(text[: ends[end]]))
+    return text.count("\n", 0, ends[number]) + 1
+
+
+def _is_too_much(text: str) -> bool:
+    """Tell whether a TOML text holds a number with more digits than Python reads."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def _holds(values: Any, keys: Sequence[str]) -> bool:
@@ -331,6 +346,8 @@ def _folder(name: str, given: str) -> str:
 
 
 def _keyring(name: str, given: str, beside: str) -> Keyring:
+    if "\0" in given:
+        raise RuleError(name, "key", f"{given!r} is no path")
     try:
         # As it is written, first: what is a key itself, or a code, is not shown.
         return Keyring.load(os.path.join(beside, keyfiles.as_path(given)))

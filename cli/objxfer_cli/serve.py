@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from typing import Final
+from weakref import WeakSet
 
 import click
 
 import objxfer
-from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError
+from objxfer.errors import ConnectionClosed, ConnectionLost, NotAllowed, ObjxferError
 from objxfer_cli import events, failures, options, rules, visitors
 from objxfer_cli.counts import Counts
 from objxfer_cli.delivery import Delivery, summed_up, tops
@@ -105,6 +106,7 @@ def serve(
             if inbox is not None:
                 rules.say(terminal, inbox)
             terminal.record("listening", url=server.url)
+            terminal.stays = True
             terminal.notice(visitors.place(server.url, server.key_id, peers, inbox))
             with visitors.findable(terminal, server, peers):
                 server.wait()
@@ -124,6 +126,8 @@ class _Watcher(objxfer.Watcher):
         self._terminal = terminal
         self._counts = counts
         self._deliveries: dict[int, _Incoming] = {}
+        self._known: WeakSet[objxfer.Connection] = WeakSet()
+        """Those of whom something was said."""
 
     def refused(self, peer: str, error: ObjxferError) -> None:
         visitors.say_refused(self._terminal, peer, error, when=_now())
@@ -143,11 +147,15 @@ class _Watcher(objxfer.Watcher):
         self, delivery: int, connection: objxfer.Connection, report: objxfer.Report
     ) -> None:
         incoming = self._gone(delivery)
+        self._known.add(connection)
         line = f"{_now()}{incoming.caller} {tops(report)}: {summed_up(report)}"
         incoming.finished(report, line)
 
     def failed(self, delivery: int, connection: objxfer.Connection, error: ObjxferError) -> None:
         incoming = self._gone(delivery)
+        if connection in self._known and not incoming.begun and isinstance(error, ConnectionLost):
+            return  # who got a reason to go, and does it without a word
+        self._known.add(connection)
         if incoming.begun:
             incoming.cut_short(error)
         elif isinstance(error, NotAllowed):

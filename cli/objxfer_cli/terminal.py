@@ -45,6 +45,8 @@ class Terminal:
         verbosity: 1 for what the library does, 2 for how, and for tracebacks.
         piped: stdout carries what is received, so results go to stderr.
         unread: nobody reads stdout any more.
+        stays: others depend on the command: what stdout does not take is warned of, once, and
+            raises nothing.
         underway: each of them says how far something is that is on its way.
         hung_up: set by each SIGHUP, where that does not end the command.
     """
@@ -56,11 +58,13 @@ class Terminal:
         self.verbosity = 0
         self.piped = False
         self.unread = False
+        self.stays = False
         self.underway: list[Callable[[], None]] = []
         self.hung_up: threading.Event | None = None
         self._of = ""
         self._mark: dict[str, object] = {}
         self._interrupted = False
+        self._stuck = False
         self._lock = threading.Lock()
         self._silence = contextlib.ExitStack()
         self._nobody = logging.NullHandler()
@@ -258,16 +262,28 @@ class Terminal:
         """Write a line, whole and at once; one that nobody reads is dropped without a word."""
         if stream is None:
             return
-        with self._lock, aside():
-            try:
+        try:
+            with self._lock, aside():
                 stream.write(line + end)
                 stream.flush()
-            except BrokenPipeError:
-                self.unread = self.unread or stream is sys.stdout
-                discard(stream)
-            except OSError:
-                if stream is sys.stdout:
-                    raise
+        except BrokenPipeError:
+            self.unread = self.unread or stream is sys.stdout
+            discard(stream)
+        except OSError as error:
+            if stream is sys.stdout:
+                self._not_taken(error)
+        else:
+            self._stuck = self._stuck and stream is not sys.stdout
+
+    def _not_taken(self, error: OSError) -> None:
+        """Say that stdout does not take a line, if that is not to end the command."""
+        if not self.stays:
+            raise error
+        if not self._stuck:
+            from objxfer.files.entries import why  # of use here alone
+
+            self._stuck = True
+            self.warning(f"standard output takes no more: {why(error)}; deliveries go on")
 
 
 def raw(stream: TextIO) -> BinaryIO:

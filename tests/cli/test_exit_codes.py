@@ -432,6 +432,15 @@ def test_1_whatever_else(commands: Commands) -> None:
     assert "the output takes no more: no space left on device" in ended.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing here is always full")
+def test_22_where_results_find_no_room(commands: Commands) -> None:
+    commands.file("blob")
+    with Path("/dev/full").open("wb") as full:
+        ended = commands.start("digest", "blob", stdout=full).finish()
+        assert ended == (22, "", "objxfer: error: no space left on device\n")
+        assert commands.start("digest", "absent", stderr=full).finish().code == 3
+
+
 def test_a_traceback_comes_with_vv_alone(commands: Commands) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tls://127.0.0.1:{server.getsockname()[1]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,28 @@ def test_a_line_for_each_delivery_and_each_refusal(commands: Commands) -> None:
 
     serving.signal(signal.SIGTERM)
     assert serving.finish() == (0, "", "draining: nothing is on its way\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing here is always full")
+def test_a_full_disk_under_its_results_ends_no_delivery(commands: Commands) -> None:
+    commands.file("letter", bytes(100_000))
+    with Path("/dev/full").open("wb") as full:
+        serving = commands.start(
+            "serve", "inbox", "--listen", "tcp://127.0.0.1:0", "--metrics", "figures", stdout=full
+        )
+        assert serving.err_line().startswith("inbox ")
+        url = serving.err_line().removeprefix("listening on ").partition(",")[0]
+        for _ in range(2):
+            assert commands.run("send", "letter", "--to", url).code == 0
+        serving.signal(signal.SIGTERM)
+        ended = serving.finish()
+    assert ended.err.splitlines() == [
+        "objxfer: warning: standard output takes no more: no space left on device;"
+        " deliveries go on",
+        "draining: nothing is on its way",
+    ]
+    figures = (commands.folder / "figures").read_text("ascii")
+    assert 'objxfer_deliveries_total{peer="",result="ok"} 2' in figures
 
 
 def test_what_is_out_of_the_ordinary_says_whose_it_is(commands: Commands) -> None:

@@ -209,6 +209,20 @@ def test_what_goes_wrong_with_some_is_nothing_to_the_others(
     assert all("to" in line for line in again.lines)
 
 
+@pytest.mark.long
+def test_one_that_never_answers_is_called_by_its_target(
+    commands: Commands, inboxes: Inboxes
+) -> None:
+    commands.file("report.pdf")
+    inboxes.serve("a")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = inboxes.urls["silent"] = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        ended = commands.run("send", "report.pdf", *inboxes.to)
+    assert ended.code == 12
+    said = f"{url} did not finish the handshake in 10 s"
+    assert ended.err.splitlines()[0] == f"objxfer: error: {url}: {said}"
+
+
 @needs_mounts
 def test_one_whose_disk_is_full(commands: Commands, inboxes: Inboxes) -> None:
     commands.file("film.mkv", os.urandom(LARGE))
