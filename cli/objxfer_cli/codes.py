@@ -205,6 +205,13 @@ def in_vain(error: ObjxferError, *, offered: bool) -> bool:
     return isinstance(error, RefusedByPeer) or not offered
 
 
+def wants_to_pair(connection: objxfer.Connection) -> bool:
+    """Tell whether it is ``objxfer pair`` that runs on the other side."""
+    from objxfer.blocking.pairing import ACCEPTS
+
+    return connection.accepted == ACCEPTS
+
+
 @contextmanager
 def goodbye(connection: objxfer.Connection) -> Iterator[None]:
     """Let a peer by a code hear it if a signal ends us: it need not wait for us to come back."""

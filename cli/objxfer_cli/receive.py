@@ -202,6 +202,12 @@ class Taking:
                 hint='one of the two runs "objxfer send PATH"',
                 exit_code=ExitCode.REFUSED,
             )
+        if self._by_code and codes.wants_to_pair(connection):
+            raise ObjxferError(
+                "the other side wants to pair, and sends nothing",
+                hint='start "objxfer pair" on both, or "objxfer send PATH" there',
+                exit_code=ExitCode.REFUSED,
+            )
         with codes.goodbye(connection) if self._by_code else contextlib.nullcontext():
             return self._take(connection)
 
