@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from typing import Final
+from weakref import WeakSet
 
 import click
 
 import objxfer
-from objxfer.errors import ConnectionClosed, NotAllowed, ObjxferError
+from objxfer.errors import ConnectionClosed, ConnectionLost, NotAllowed, ObjxferError
 from objxfer_cli import events, failures, options, rules, visitors
 from objxfer_cli.counts import Counts
 from objxfer_cli.delivery import Delivery, summed_up, tops
@@ -124,6 +125,7 @@ class _Watcher(objxfer.Watcher):
         self._terminal = terminal
         self._counts = counts
         self._deliveries: dict[int, _Incoming] = {}
+        self._heard: WeakSet[objxfer.Connection] = WeakSet()  # of whom a delivery was told of
 
     def refused(self, peer: str, error: ObjxferError) -> None:
         visitors.say_refused(self._terminal, peer, error, when=_now())
@@ -143,11 +145,15 @@ class _Watcher(objxfer.Watcher):
         self, delivery: int, connection: objxfer.Connection, report: objxfer.Report
     ) -> None:
         incoming = self._gone(delivery)
+        self._heard.add(connection)
         line = f"{_now()}{incoming.caller} {tops(report)}: {summed_up(report)}"
         incoming.finished(report, line)
 
     def failed(self, delivery: int, connection: objxfer.Connection, error: ObjxferError) -> None:
         incoming = self._gone(delivery)
+        if not incoming.begun and connection in self._heard and isinstance(error, ConnectionLost):
+            return  # whose delivery was refused gives the connection up: all is said of that
+        self._heard.add(connection)
         if incoming.begun:
             incoming.cut_short(error)
         elif isinstance(error, NotAllowed):
