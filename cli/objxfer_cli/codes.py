@@ -146,9 +146,12 @@ def meet(
         **terms: as for ``connect`` and ``meet``.
 
     Raises:
+        click.UsageError: it names a peer, and no address.
         ObjxferError: as ``connect`` and ``meet``.
     """
     if url is not None:
+        if "://" not in url:
+            raise click.UsageError(f"with a code, {address} is tls://HOST[:PORT], not {url!r}")
         return objxfer.connect(url, key=code, **terms)
     from objxfer.blocking.meeting import meet as look
 

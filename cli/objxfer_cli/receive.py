@@ -116,7 +116,7 @@ def receive(
         with invited.host as host, delivery.told():
             return taking.wait(host, patience(retries))
     if qr:
-        raise click.UsageError("--qr is for codes, and there is a key or a peer")
+        raise click.UsageError("--qr is for codes: with a key, a peer or --insecure none is shown")
     delivery = Delivery(terminal, sending=False)
     options.warn_of_no_key(terminal, insecure=insecure)
     with objxfer.listen(
