@@ -335,6 +335,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_every_code_could_be_one(page: Path) -> None:
+    for code in re.findall(r"\b\d{1,4}(?:-[a-z]+){3}\b", page.read_text("utf-8")):
+        objxfer.Code.parse(code)
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (PROJECT / "docs" / "index.md").read_text("utf-8")
     for page in PAGES[1:]:

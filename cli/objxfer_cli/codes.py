@@ -146,9 +146,12 @@ def meet(
         **terms: as for ``connect`` and ``meet``.
 
     Raises:
+        click.UsageError: it names a peer, and no address.
         ObjxferError: as ``connect`` and ``meet``.
     """
     if url is not None:
+        if "://" not in url:
+            raise click.UsageError(f"with a code, {address} is tls://HOST[:PORT], not {url!r}")
         return objxfer.connect(url, key=code, **terms)
     from objxfer.blocking.meeting import meet as look
 
@@ -203,6 +206,13 @@ def again(first: objxfer.Connection, url: str | None = None, **terms: Any) -> ob
 def in_vain(error: ObjxferError, *, offered: bool) -> bool:
     """Tell whether who came by a code cannot come back: they say so, or nothing was offered."""
     return isinstance(error, RefusedByPeer) or not offered
+
+
+def wants_to_pair(connection: objxfer.Connection) -> bool:
+    """Tell whether it is ``objxfer pair`` that runs on the other side."""
+    from objxfer.blocking.pairing import ACCEPTS
+
+    return connection.accepted == ACCEPTS
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import click
 
 from objxfer.bars import escaped
 from objxfer.blocking.doctor.checks import Check, Status, conclusion
-from objxfer_cli import options
+from objxfer_cli import completion, options
 from objxfer_cli.terminal import Terminal
 
 _MARKS: Final = {
@@ -30,7 +30,7 @@ _NARROW: Final = 30
 
 
 @click.command()
-@click.argument("target", metavar="[TARGET]", required=False)
+@click.argument("target", metavar="[TARGET]", required=False, shell_complete=completion.targets)
 @options.key
 @options.insecure
 @options.json

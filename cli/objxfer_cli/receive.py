@@ -116,7 +116,7 @@ def receive(
         with invited.host as host, delivery.told():
             return taking.wait(host, patience(retries))
     if qr:
-        raise click.UsageError("--qr is for codes, and there is a key or a peer")
+        raise click.UsageError("--qr is for codes: with a key, a peer or --insecure none is shown")
     delivery = Delivery(terminal, sending=False)
     options.warn_of_no_key(terminal, insecure=insecure)
     with objxfer.listen(
@@ -200,6 +200,12 @@ class Taking:
             raise ObjxferError(
                 "the other side takes files, too, and sends none",
                 hint='one of the two runs "objxfer send PATH"',
+                exit_code=ExitCode.REFUSED,
+            )
+        if self._by_code and codes.wants_to_pair(connection):
+            raise ObjxferError(
+                "the other side wants to pair, and sends nothing",
+                hint='start "objxfer pair" on both, or "objxfer send PATH" there',
                 exit_code=ExitCode.REFUSED,
             )
         with codes.goodbye(connection) if self._by_code else contextlib.nullcontext():

@@ -24,7 +24,7 @@ from objxfer.security.peerfiles import check_name
 from objxfer.security.peers import Peers
 from objxfer.transports.urls import Url
 from objxfer.units import parse_size, size
-from objxfer_cli import failures, options
+from objxfer_cli import completion, failures, options
 from objxfer_cli.terminal import Terminal
 
 _LARGEST: Final = 2**20
@@ -43,11 +43,13 @@ peer: Final[options.Option] = click.option(
     "named",
     metavar="NAME[:RULES]",
     multiple=True,
+    shell_complete=completion.peers,
     help="Let in who is named, and nobody else; RULES: folder=, quota=, rights=, key=FILE.",
 )
 config: Final[options.Option] = click.option(
     "--config",
     metavar="FILE",
+    shell_complete=completion.files,
     help="The same from a TOML file, which SIGHUP has read again.",
 )
 

@@ -164,8 +164,9 @@ def send(
 
     def push_by_code(connection: objxfer.Connection) -> objxfer.Report:
         if not connection.takes_files:  # said here, for it may be gone by now
+            what = "files" if said is None else "text"
             raise objxfer.RefusedByPeer(
-                "it takes no files", hint='one of the two runs "objxfer receive"'
+                f"it takes no {what}", hint='one of the two runs "objxfer receive"'
             )
         with codes.goodbye(connection):
             return push(connection)
@@ -174,8 +175,9 @@ def send(
         dial: Callable[[], objxfer.Connection]
         on_lost: OnLost = delivery.lost
         if code is not None:
-            first = codes.meet(terminal, codes.read(terminal, code), target, "--to")
-            dial = partial(codes.again, first, target)
+            typed = codes.read(terminal, code)
+            first = codes.meet(terminal, typed, target, "--to", accepts=())
+            dial = partial(codes.again, first, target, accepts=())
         elif target is None:
             invited = codes.Invited(terminal, url, "objxfer receive", "--from", qr=qr, accepts=())
             host = at_end.enter_context(invited.host)

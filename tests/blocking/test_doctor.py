@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -235,6 +236,22 @@ def test_somebody_who_waits_with_a_code_whose_code_is_not_burnt(key_file: Path) 
             assert of("proof", checks).message == "it waits for a code"
         assert invitation.code == CODE
         objxfer.connect(listener.url, key=CODE).abandon()
+
+
+@pytest.mark.parametrize(
+    ("terms", "command"),
+    [
+        ({"accepts": ["text"], "into": "."}, "objxfer send PATH --code CODE"),
+        ({"accepts": []}, "objxfer receive CODE"),
+        ({"accepts": ["json"]}, "objxfer pair CODE"),
+    ],
+)
+def test_what_to_do_with_a_code_goes_by_what_is_taken(
+    key_file: Path, terms: dict[str, Any], command: str
+) -> None:
+    with listening(key=Invitation(CODE), **terms) as (listener, _):
+        checks = list(examine(listener.url, key_file=key_file))
+    assert of("proof", checks).advice == f"type the code that it shows: {command}"
 
 
 def test_somebody_who_lets_in_peers_only(key_file: Path) -> None:

@@ -250,34 +250,41 @@ def test_a_question_that_nobody_waits_for_any_more_is_withdrawn(commands: Comman
     assert "objxfer: error: lost the connection to 127.0.0.1: " in received.err
 
 
+WORDS = {
+    "send": ["send", "report.pdf"],
+    "text": ["send", "--text", "gate 7"],
+    "receive": ["receive", "--yes"],
+    "pair": ["pair"],
+}
+TOLD = {
+    "send": (20, "refused by 127.0.0.1: it takes no files"),
+    "text": (20, "refused by 127.0.0.1: it takes no text"),
+    "receive": (20, "the other side takes files, too, and sends none"),
+    "pair": (15, "the other side does not want to pair"),
+}
+PAIRS = (20, "the other side wants to pair, and sends nothing")
+
+
 @pytest.mark.parametrize(
     ("host", "guest"),
-    [("send", "send"), ("receive", "receive"), ("send", "pair"), ("receive", "pair")],
+    [
+        *(("send", "send"), ("text", "send"), ("send", "text"), ("receive", "receive")),
+        *(("send", "pair"), ("text", "pair"), ("receive", "pair")),
+        *(("pair", "send"), ("pair", "text"), ("pair", "receive")),
+    ],
 )
 def test_two_that_do_not_go_together_end_at_once(commands: Commands, host: str, guest: str) -> None:
-    words = {"send": ["send", "report.pdf"], "receive": ["receive", "--yes"], "pair": ["pair"]}
-    waiting = told(commands.start(*words[host], *HERE))
-    code = ["--code", waiting.code] if guest == "send" else [waiting.code]
-    address = ["--to" if guest == "send" else "--from", waiting.address]
-    came = commands.run(*words[guest], *code, *address)
+    waiting = told(commands.start(*WORDS[host], *HERE))
+    sends = guest in ("send", "text")
+    code = ["--code", waiting.code] if sends else [waiting.code]
+    address = ["--to" if sends else "--from", waiting.address]
+    came = commands.run(*WORDS[guest], *code, *address)
     waited = waiting.running.finish()
-    assert came.code in (15, 20), came
-    assert waited.code in (11, 20), waited
-    assert re.search(r"takes no files|takes files, too|does not want to pair", came.err), came
-    assert "again in" not in came.err + waited.err
-    assert "waiting for it" not in came.err + waited.err
-
-
-def test_who_receives_by_a_code_is_not_paired_with_instead(commands: Commands) -> None:
-    waiting = commands.start("pair", *HERE)
-    code = waiting.err_line().removeprefix("code: ")
-    waiting.err_line()
-    address = waiting.err_line().rpartition(" ")[2]
-    received = commands.run("receive", code, "--from", address, "--yes")
-    paired = waiting.finish()
-    assert (received.code, paired.code) == (11, 15), (received, paired)
-    assert "the other side does not want to pair" in paired.err
-    assert "again in" not in received.err
+    for one, ended, other in ((host, waited, guest), (guest, came, host)):
+        exit_code, said = PAIRS if (one, other) == ("receive", "pair") else TOLD[one]
+        assert (ended.code, f"objxfer: error: {said}" in ended.err) == (exit_code, True), ended
+        assert "again" not in ended.err
+        assert "waiting for it" not in ended.err
 
 
 @pytest.mark.parametrize("host", ["send", "receive"])

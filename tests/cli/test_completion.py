@@ -105,6 +105,13 @@ def test_peers_and_urls(home: Path) -> None:
     assert completed(home, "objxfer send report.pdf --to nas:") == []
     assert completed(home, "objxfer peers rename n") == ["nas"]
     assert completed(home, "objxfer peers rename nas n") == []
+    assert completed(home, "objxfer doctor n") == ["nas"]
+    assert completed(home, "objxfer serve --peer n") == ["nas"]
+
+
+def test_files(home: Path) -> None:
+    for command in ("send", "send x --key", "serve --config", "serve --metrics"):
+        assert ask(home, f"objxfer {command} ru").stdout == "file,ru\n"
 
 
 def test_where_a_colon_ends_a_word_what_is_before_it_is_left_out(home: Path) -> None:

@@ -94,7 +94,7 @@ class Held:
         ),
         (
             ("receive", "--qr"),
-            "--qr is for codes, and there is a key or a peer",
+            "--qr is for codes: with a key, a peer or --insecure none is shown",
             'see "objxfer receive --help"',
         ),
         (("send", "--to", "tls://nas"), "missing argument 'PATH…'", 'see "objxfer send --help"'),

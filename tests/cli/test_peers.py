@@ -213,6 +213,24 @@ def test_a_peer_has_its_own_key(anna: Machine, option: tuple[str, ...]) -> None:
     assert "nas has a key of its own" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("receive", "4-walnut-copper-tiger", "--from"), "--from"),
+        (("pair", "4-walnut-copper-tiger", "--from"), "--from"),
+        (("send", "letter.txt", "--code", "4-walnut-copper-tiger", "--to"), "--to"),
+    ],
+)
+def test_a_code_goes_with_an_address_and_no_name(
+    anna: Machine, arguments: tuple[str, ...], option: str
+) -> None:
+    know(anna, "nas")
+    anna.commands.file("letter.txt")
+    code, _, err = anna.run(*arguments, "nas")
+    said = f"objxfer: error: with a code, {option} is tls://HOST[:PORT], not 'nas'\n"
+    assert (code, err) == (ExitCode.USAGE, f'{said}hint: see "objxfer {arguments[0]} --help"\n')
+
+
 def test_without_a_key_and_without_a_peer_nobody_is_let_in(anna: Machine) -> None:
     code, _, err = anna.run("serve", "inbox", "--listen", "tls://127.0.0.1:0")
     assert code == ExitCode.USAGE

@@ -23,6 +23,7 @@ from objxfer.blocking.doctor.wording import (
     on_tls,
 )
 from objxfer.blocking.greeter import Greeter
+from objxfer.blocking.pairing import ACCEPTS as PAIRING
 from objxfer.blocking.pump import Pump
 from objxfer.blocking.terms import Terms
 from objxfer.blocking.trust import Lasting
@@ -252,7 +253,7 @@ def _introduced(theirs: Hello) -> str:
     if theirs.serializers:
         takes.append(f"objects as {_harmless(', '.join(theirs.serializers))}")
     python = f"Python {_harmless(theirs.python)}" if theirs.python else "no word of its Python"
-    taken = f"takes {' and '.join(takes)}" if takes else "takes neither files nor objects"
+    taken = f"takes {', and '.join(takes)}" if takes else "takes neither files nor objects"
     return f"objxfer of protocol {versions} (here {VERSION}), {python}; {taken}"
 
 
@@ -327,10 +328,7 @@ def _not_proved(terms: Terms, theirs: Hello, error: AuthenticationError) -> Word
         return Words("it does not let in peers", again)
     match theirs.mode:
         case Mode.CODE:
-            return Words(
-                "it waits for a code",
-                "type the code that it shows: objxfer send PATH --code CODE",
-            )
+            return Words("it waits for a code", _with_its_code(theirs))
         case Mode.PAIR:
             return Words(
                 "it lets in its peers, and nobody who has another key",
@@ -352,3 +350,14 @@ def _not_proved(terms: Terms, theirs: Hello, error: AuthenticationError) -> Word
                 "compare the key ids: the other screen shows its own; then bring the same key file"
                 " to both",
             )
+
+
+def _with_its_code(theirs: Hello) -> str:
+    """Say what to do with the code that somebody shows: that goes by what they take."""
+    if theirs.trees:
+        return "type the code that it shows: objxfer send PATH --code CODE"
+    if theirs.serializers == PAIRING:
+        return "type the code that it shows: objxfer pair CODE"
+    if not theirs.serializers:
+        return "type the code that it shows: objxfer receive CODE"
+    return "connect with the code that it shows"
