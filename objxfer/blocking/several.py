@@ -59,9 +59,9 @@ def push_to_all(
     """Deliver the same to all receivers at once, and return when each has heard of its end.
 
     Each has a connection, and all that belongs to one, of its own: what becomes of one is nothing
-    to the others. Files are read once for those that are within 64 MiB of each other, and again
+    to the others. Files are read once for those that are within 32 MiB of each other, and again
     for who is further behind; a tree is walked once. Nobody waits for another, but where a stream
-    is delivered: what was read of it is kept for the slowest, up to 64 MiB, and then the others
+    is delivered: what was read of it is kept for the slowest, up to 32 MiB, and then the others
     wait until that one goes on or is given up.
 
     Args:

@@ -10,7 +10,7 @@ from objxfer.limits import MIB
 
 T = TypeVar("T")
 
-SIZE: Final = 64 * MIB
+SIZE: Final = 32 * MIB
 """Bytes that are kept for those who are behind."""
 
 

@@ -175,7 +175,7 @@ def test_one_that_stands_costs_a_bounded_amount_of_memory(
         pytest.skip("nothing tells how much memory a process takes")
     peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
     assert peak
-    assert int(peak[1]) * 1024 < 200 * MIB
+    assert int(peak[1]) * 1024 < 128 * MIB
 
 
 def failures(ended: Finished) -> dict[str, int]:
