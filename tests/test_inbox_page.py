@@ -27,6 +27,7 @@ RULES: Final = re.search(r"<!-- rules -->\n```toml\n(.*?)^```$", PAGE, re.DOTALL
 
 
 def alike(line: str) -> str:
+    line = re.sub(r"\b(by|at) nas\b", r"\1 PEER", line)  # a peer is named as it was called
     return typical(re.sub(r"inbox /\S+:", "inbox /home/anna/inbox:", line))
 
 
@@ -73,10 +74,10 @@ def typed(machine: str, number: int = 0) -> list[str]:
     return str(commands[number]).split()
 
 
-def named(scene: Scene) -> list[str]:
-    serving, said = scene.serve(*typed("nas")[2:])
+def named(scene: Scene, number: int = 0) -> list[str]:
+    serving, said = scene.serve(*typed("nas", number)[2:])
     sent = scene.ben.run(*typed("ben"))
-    refused = scene.carol.run(*typed("carol"))
+    refused = scene.carol.run(*typed("carol", number))
     assert (sent.code, refused.code) == (0, 20)
     assert (scene.nas.inbox / "ben" / "letter.txt").is_file()
     return [*said, sent.out, *refused.err.splitlines(), *end(serving)]
@@ -108,6 +109,7 @@ def reload(scene: Scene) -> list[str]:
 
 SCENES: Final[dict[str, Callable[[Scene], list[str]]]] = {
     "named": named,
+    "rights": lambda scene: named(scene, 1),
     "quota": quota,
     "reload": reload,
 }

@@ -49,7 +49,7 @@ def doctor(terminal: Terminal, target: str | None, key_file: str | None, insecur
         for check in examination:
             checks.append(check)
             _say(terminal, check)
-    well = "this machine is ready" if target is None else f"deliveries to {target} get through"
+    well = "this machine is ready" if target is None else f"a delivery reaches {target}"
     outcome = conclusion(checks, well)
     _conclude(terminal, outcome)
     return outcome.exit_code

@@ -257,8 +257,9 @@ class Taking:
                 with connection:
                     report = self.take(connection)
             except ObjxferError as error:
-                if report is None and not delivery.begun and not self._by_code:
-                    visitors.say_idle(delivery.terminal, connection.peer, error)
+                offered = delivery.begun or self._text.offered
+                if report is None and not offered and not self._by_code:
+                    visitors.say_idle(delivery.terminal, connection.peer, error, name=self._name)
                     continue
                 if report is None:
                     if error.exit_code not in LOST or patience == 0 or self.in_vain(error):

@@ -96,7 +96,7 @@ def test_an_inbox_shows_nothing(commands: Commands) -> None:
     serving = commands.listen("serve", "inbox", scheme="tls")
     seen = commands.run("doctor", serving.url)
     assert seen.code == 0
-    assert seen.out.endswith(f"\ndeliveries to {serving.url} get through\n")
+    assert seen.out.endswith(f"\na delivery reaches {serving.url}\n")
     serving.signal(signal.SIGTERM)
     assert serving.finish() == (0, "", "draining: nothing is on its way\n")
 

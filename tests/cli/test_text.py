@@ -337,10 +337,12 @@ def test_to_a_peer(tmp_path: Path) -> None:
         assert ben.run("pair", code, "nas", "--as", "ben").code == 0
         assert waiting.finish().code == 0
         receiving = nas.listen("receive")
+        assert ben.run("doctor", "nas").code == 0
         sent = ben.run("send", "--text", "hello", "--to", "nas")
         received = receiving.finish()
     assert (sent.code, sent.out) == (0, "sent a text of 5 characters (TLS, nas)\n")
     assert (received.code, received.out) == (0, "hello\n")
+    assert re.search(r"^ben \(\S+\) delivered nothing: ", received.err, re.MULTILINE)
     assert re.search(r"received a text of 5 characters from ben \(\S+\)\n", received.err)
 
 
@@ -381,6 +383,20 @@ def test_1_standard_output_that_takes_no_more(commands: Commands) -> None:
     full_up = "the output takes no more: no space left on device\n"
     assert receiving.err.endswith(f"objxfer: error: {full_up}")
     assert sent.err == f"objxfer: error: refused by 127.0.0.1: {full_up}"
+
+
+def test_1_a_receiver_with_a_key_whose_standard_output_takes_no_more(commands: Commands) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        here = ("--stdout", "--listen", "tcp://127.0.0.1:0")
+        receiving = commands.start("receive", *here, stdout=full)
+        url = receiving.err_line().removeprefix("listening on ").partition(",")[0]
+        sent = send_text(commands, "hello", url)
+        received = receiving.finish()
+    assert (sent.code, received.code) == (1, 1)
+    full_up = "the output takes no more: no space left on device"
+    assert received.err.endswith(f"objxfer: error: {full_up}\n")
 
 
 @pytest.mark.parametrize("option", [(), ("--json",)])
