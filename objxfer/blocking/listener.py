@@ -33,7 +33,10 @@ from objxfer.transports.addresses import bind, listened_at, why_not_listening
 from objxfer.transports.urls import DEFAULT_PORT, Url
 
 PENDING: Final = 512
-"""Connections that are not authenticated yet, at the most; and that are, but not accepted."""
+"""Connections that are not authenticated yet, at the most."""
+ACCEPTABLE: Final = 2048
+"""Connections that are authenticated, but not accepted yet, at the most: a server whose threads
+are all busy is slow to accept."""
 HANDSHAKE_SECONDS: Final = 10.0
 """From the connection to its proof; the peer cannot change it."""
 _ACCEPTS_AT_ONCE: Final = 64
@@ -246,7 +249,7 @@ class Listener:
                     events |= selectors.EVENT_WRITE
                 self._selector.modify(greeter.transport.fileno(), events, greeter)
                 return
-            if self._accepted.qsize() >= PENDING:
+            if self._accepted.qsize() >= ACCEPTABLE:
                 raise ObjxferError("too many connections wait to be accepted")
             scheme = "tls" if self._encrypted else "tcp"
             connection = Connection(greeter, url=f"{scheme}://{greeter.transport.peer}")

@@ -442,7 +442,7 @@ def test_a_fault_that_one_peer_finds_ends_it_alone(
 
 
 def test_more_than_may_wait_to_be_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening_module, "PENDING", 1)
+    monkeypatch.setattr(listening_module, "ACCEPTABLE", 1)
     with listening() as (listener, refused):
         first = objxfer.connect(listener.url, key=KEY)
         second = objxfer.connect(listener.url, key=KEY)

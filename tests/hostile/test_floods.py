@@ -104,8 +104,8 @@ class Inbox:
         with objxfer.connect(url, key=key, timeout=PATIENCE) as connection:
             assert connection.push(self.letter).exit_code == ExitCode.OK
 
-    def serve(self, scheme: str) -> Open:
-        running = self.commands.listen("serve", "inbox", "-v", scheme=scheme)
+    def serve(self, scheme: str, *options: str) -> Open:
+        running = self.commands.listen("serve", "inbox", *options, scheme=scheme)
         return listen(running, running.url, lambda: self.push(running.url, self.commands.key))
 
     def receive(self) -> Open:
@@ -134,7 +134,7 @@ class Inbox:
 
 
 COMMANDS: Final[dict[str, Callable[[Inbox], Open]]] = {
-    "serve": lambda inbox: inbox.serve("tls"),
+    "serve": lambda inbox: inbox.serve("tls", "-v"),
     "serve on tcp": lambda inbox: inbox.serve("tcp"),
     "receive": Inbox.receive,
     "receive by a code": Inbox.invite,
