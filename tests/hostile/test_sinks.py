@@ -297,7 +297,8 @@ SINKS: Final = {
 def loggers_restored() -> Iterator[None]:
     loggers = logging.getLogger(), logging.getLogger("objxfer")
     before = [(each.handlers[:], each.level) for each in loggers]
-    loggers[0].handlers[:] = []  # pytest has its own there
+    for each in loggers:  # pytest has its own there, and other tests leave theirs
+        each.handlers[:] = []
     try:
         yield
     finally:
