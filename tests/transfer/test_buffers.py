@@ -72,24 +72,29 @@ def test_memory_is_writable_and_of_its_size(size: int) -> None:
     view[-1] = 7
 
 
-def test_one_buffer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "POOL", Pool(NODE))
-    (tmp_path / "in").mkdir()
-    (tmp_path / "large").write_bytes(b"x" * (5 * NODE + 5))
-    simulator = Simulator(3, capacity=1 << 20)
-    simulator.greed = 1 << 20
+def check_delivery(simulator: Simulator, folder: Path, contents: bytes) -> None:
+    """Deliver one large file in memory."""
+    (folder / "in").mkdir()
+    (folder / "large").write_bytes(contents)
     sent: list[Report] = []
     client, server = simulator.client, simulator.server
-    client.run(client.pushes([str(tmp_path / "large")], sent))
+    client.run(client.pushes([str(folder / "large")], sent))
     server.run(
         server.takes(
-            place(str(tmp_path / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
+            place(str(folder / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
             [],
         )
     )
     simulator.run()
     assert not client.errors + server.errors
-    assert (tmp_path / "in/large").read_bytes() == (tmp_path / "large").read_bytes()
+    assert (folder / "in/large").read_bytes() == contents
+
+
+def test_one_buffer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "POOL", Pool(NODE))
+    simulator = Simulator(3, capacity=1 << 20)
+    simulator.greed = 1 << 20
+    check_delivery(simulator, tmp_path, b"x" * (5 * NODE + 5))
 
 
 def test_who_waits_for_memory_gives_nobody_up_and_is_not_given_up(
@@ -104,20 +109,7 @@ def test_who_waits_for_memory_gives_nobody_up_and_is_not_given_up(
             return super().lease(size) if simulator.now > 4 * TIMEOUT else None
 
     monkeypatch.setattr(receiving, "POOL", Late())
-    (tmp_path / "in").mkdir()
-    (tmp_path / "large").write_bytes(b"x" * (2 * NODE))
-    sent: list[Report] = []
-    client, server = simulator.client, simulator.server
-    client.run(client.pushes([str(tmp_path / "large")], sent))
-    server.run(
-        server.takes(
-            place(str(tmp_path / "in"), IfExists.RENAME, Limits(), owner=OWNER, keep_partial=KEEP),
-            [],
-        )
-    )
-    simulator.run()
-    assert not client.errors + server.errors
-    assert (tmp_path / "in/large").read_bytes() == (tmp_path / "large").read_bytes()
+    check_delivery(simulator, tmp_path, b"x" * (2 * NODE))
 
 
 class _Reluctant(Pool):
