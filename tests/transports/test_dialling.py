@@ -4,7 +4,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,28 +19,10 @@ def soon() -> float:
 
 
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        yield sock
-
-
-@pytest.fixture
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port
-
-
-@pytest.fixture
-def deaf() -> Iterator[socket.socket]:
-    """A listener whose backlog is full: on Linux it lets further connections hang."""
-    with socket.socket() as deaf, socket.socket() as one, socket.socket() as two:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for sock in (one, two):
-            sock.setblocking(False)
-            sock.connect_ex(deaf.getsockname())
-        yield deaf
 
 
 def url(sock: socket.socket) -> Url:

@@ -6,7 +6,6 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,24 +13,6 @@ from objxfer.transports.addresses import look_up
 from objxfer.transports.probing import dial_all
 from objxfer.transports.urls import Url
 from support.streams import PATIENCE
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        yield sock
-
-
-@pytest.fixture
-def deaf() -> Iterator[socket.socket]:
-    """A listener whose backlog is full: on Linux it lets further connections hang."""
-    with socket.socket() as deaf, socket.socket() as one, socket.socket() as two:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for sock in (one, two):
-            sock.setblocking(False)
-            sock.connect_ex(deaf.getsockname())
-        yield deaf
 
 
 @pytest.fixture
