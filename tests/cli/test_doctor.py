@@ -307,11 +307,6 @@ class TestOnACable:
     """Anna here, the nas there, with the same key."""
 
     @pytest.fixture
-    def cable(self) -> Iterator[Cable]:
-        with Cable() as cable:
-            yield cable
-
-    @pytest.fixture
     def anna(self, tmp_path: Path, cable: Cable, exit_stack: ExitStack) -> Machine:
         return Machine(tmp_path / "anna", exit_stack, cable.here)
 

@@ -259,11 +259,6 @@ class TestOnACable:
     """Anna here, the nas there; both know each other."""
 
     @pytest.fixture
-    def cable(self) -> Iterator[Cable]:
-        with Cable() as cable:
-            yield cable
-
-    @pytest.fixture
     def anna(self, tmp_path: Path, cable: Cable, exit_stack: ExitStack) -> Machine:
         return Machine(tmp_path / "anna", exit_stack, cable.here)
 
