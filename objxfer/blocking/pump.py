@@ -8,7 +8,6 @@ so two sides that send to each other never wait for each other.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from objxfer.blocking.link import Link
+from objxfer.blocking.process import current
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
 from objxfer.limits import KIB
 from objxfer.protocol.messages import Object, Objects
@@ -34,18 +34,6 @@ _STALLS: Final = 5
 
 log = logging.getLogger("objxfer")
 
-_process = object()
-"""Stands for this process: another object in its child."""
-
-
-def _forked() -> None:
-    global _process
-    _process = object()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
 
 class Pump:
     """Owns an exchange and a transport. Safe for any threads, not across ``fork``."""
@@ -60,8 +48,9 @@ class Pump:
         self._followers = 0
         self._stalls = 0
         self._link = Link(transport, exchange)
-        self._worker: ThreadPoolExecutor | None = None
-        self._process = _process
+        self._process = current()
+        self._workers: ThreadPoolExecutor | None = None
+        self._working = False
         self.closed = False
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -259,10 +248,10 @@ class Pump:
 
     @property
     def _in_child(self) -> bool:
-        return self._process is not _process
+        return self._process is not current()
 
     def _check_process(self) -> None:
-        if self._process is not _process:
+        if self._in_child:
             raise RuntimeError("a connection cannot be used across fork")
 
     def _release(self) -> None:
@@ -274,8 +263,7 @@ class Pump:
         self.closed = True
         self.transport.wake()
         self._changed.notify_all()
-        if self._worker is not None:
-            self._worker.shutdown(wait=False)
+        self._workers = None
         if not self._leading:
             self.transport.close()
 
@@ -350,7 +338,7 @@ class Pump:
                 self.transport.close()
 
     def _follow(self, timeout: float | None) -> None:
-        if self._link.unwritten or self.exchange.jobs:
+        if self._link.unwritten:
             self.transport.wake()
         self._followers += 1
         try:
@@ -385,14 +373,21 @@ class Pump:
         return again
 
     def _submit(self) -> None:
-        jobs = self.exchange.jobs
-        while jobs:
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="objxfer")
-            self._worker.submit(self._work, jobs.popleft())
+        """Have the jobs run, one after the other; the connection goes on meanwhile."""
+        if self._working or not self.exchange.jobs:
+            return
+        if self._workers is None:
+            self._workers = self._process.workers()
+        self._workers.submit(self._work, self.exchange.jobs.popleft())
+        self._working = True
 
     def _work(self, job: Job) -> None:
-        job.run()
-        self.transport.wake()
-        with self.lock:
-            self._changed.notify_all()
+        while True:
+            job.run()
+            self.transport.wake()
+            with self.lock:
+                self._changed.notify_all()
+                if not self.exchange.jobs:
+                    self._working = False
+                    return
+                job = self.exchange.jobs.popleft()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
 from objxfer.errors import ConnectionLost, ExitCode, ObjxferError, RefusedByPeer
-from support.connected import PATIENCE, Pair, begin
+from support.connected import PATIENCE, Pair, begin, connected
 
 
 def test_a_receipt_says_that_the_program_took_it(ends: Pair) -> None:
@@ -76,6 +77,26 @@ def test_it_hears_that_nobody_waits_any_more(ends: Pair) -> None:
     for future in (sending, receiving):
         with pytest.raises(ConnectionLost):
             future.result(PATIENCE)
+
+
+def test_who_takes_long_keeps_no_other_connection_waiting(ends: Pair) -> None:
+    may_end = threading.Event()
+
+    def think(_: object, withdrawn: Callable[[], bool]) -> None:
+        assert may_end.wait(PATIENCE)
+        assert not withdrawn()
+
+    with ExitStack() as exit_stack:
+        pairs = [exit_stack.enter_context(connected()) for _ in range(50)]
+        receiving = [begin(server.recv, PATIENCE, on_object=think) for _, server in pairs]
+        sending = [begin(client.send, "hello", wait=True) for client, _ in pairs]
+        other = begin(ends[1].recv, PATIENCE, on_object=lambda *_: None)
+        ends[0].send("and me", wait=True)
+        assert other.result(PATIENCE) == "and me"
+        may_end.set()
+        for sent in sending:
+            sent.result(PATIENCE)
+        assert [each.result(PATIENCE) for each in receiving] == ["hello"] * 50
 
 
 def test_each_side_knows_what_the_other_accepts(ends: Pair) -> None:

@@ -278,8 +278,31 @@ def test_what_was_refused_on_its_way_may_be_changed(ends: Pair) -> None:
 # --- across fork ---
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+with_threads = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+def in_a_child(call: Callable[[], object]) -> str:
+    """Call something in a forked child, and return ``nothing`` or the error that it raised."""
+    reader, writer = socket.socketpair()
+    child = os.fork()
+    if not child:
+        try:
+            call()
+            writer.send(b"nothing")
+        except BaseException as error:  # noqa: BLE001 - the parent looks at it
+            writer.send(repr(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    said = reader.recv(4096).decode()
+    reader.close()
+    writer.close()
+    return said
+
+
+@needs_fork
+@with_threads
 @pytest.mark.parametrize(
     "use",
     [
@@ -297,24 +320,37 @@ def test_what_was_refused_on_its_way_may_be_changed(ends: Pair) -> None:
 def test_a_child_cannot_use_it_nor_disturb_it(
     ends: Pair, use: Callable[[Connection], object]
 ) -> None:
-    reader, writer = socket.socketpair()
-    child = os.fork()
-    if not child:
-        try:
-            use(ends[0])
-            writer.send(b"nothing")
-        except BaseException as error:  # noqa: BLE001 - the parent looks at it
-            writer.send(repr(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    said = reader.recv(4096).decode()
-    reader.close()
-    writer.close()
+    said = in_a_child(lambda: use(ends[0]))
     assert "RuntimeError('a connection cannot be used across fork')" in said or (
         said == "nothing" and "exit" in use.__code__.co_names[0]
     )
     assert_usable(ends)
+
+
+@needs_fork
+@with_threads
+def test_a_child_has_threads_of_its_own_which_end_with_its_connections(ends: Pair) -> None:
+    deliver(ends, "these threads are the parent's")
+    said = in_a_child(deliver_and_be_alone)
+    assert said == "nothing"
+    assert_usable(ends)
+
+
+def deliver(pair: Pair, obj: object) -> None:
+    receiving = begin(pair[1].recv, PATIENCE, on_object=lambda *_: None)
+    pair[0].send(obj, wait=True)
+    assert receiving.result(PATIENCE) == obj
+
+
+def deliver_and_be_alone() -> None:
+    with connected() as one, connected() as other:
+        deliver(one, "hello")
+        deliver(other, "hello")
+        workers = {thread for thread in threading.enumerate() if "objxfer-job" in thread.name}
+        assert workers
+    for worker in workers:
+        worker.join(PATIENCE)
+        assert not worker.is_alive()
 
 
 def test_a_batch_that_several_threads_fill_loses_nothing() -> None:
