@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.greeter import Greeter
 from objxfer.blocking.terms import SAFE, Terms
 from objxfer.blocking.trust import Trusted
-from objxfer.errors import CannotConnect, Timeout
+from objxfer.errors import CannotConnect, ObjxferError, Timeout
 from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
 from objxfer.transports.addresses import host_of
-from objxfer.transports.dialling import dial
+from objxfer.transports.dialling import dial, dial_each
 from objxfer.transports.urls import Url
 
 if TYPE_CHECKING:
     from objxfer.blocking.places import Place
     from objxfer.blocking.reaching import Named
+
+OnFailed = Callable[[str, ObjxferError], None]
+"""Told who was not the one that is meant, and why."""
 
 
 def connect(
@@ -112,6 +116,59 @@ def connect(
     except BaseException:
         greeter.close()
         raise
+
+
+def connect_to_one(
+    services: Sequence[Sequence[Url]],
+    terms: Terms,
+    name: str,
+    *,
+    until: float,
+    deadline: float = inf,
+    seconds: float,
+    folder: bytes = b"",
+    on_failed: OnFailed,
+) -> Connection | None:
+    """Connect to the first of several services that proves to be the one; None where none does.
+
+    Args:
+        services: as ``dial_each`` takes them.
+        terms: what this side wants; each of them is tried until one was given the proof of a code.
+        name: what they are called together, where none of them answers.
+        until: when to give up connecting, in seconds of ``time.monotonic()``.
+        deadline: when all has to be over.
+        seconds: how many each of them has for the handshake.
+        folder: of the connection.
+        on_failed: told of each who was not the one, by its URL, and why; by ``name`` where
+            nobody answered.
+
+    Raises:
+        ObjxferError: who was given the proof of a code did not answer with its own; the code is of
+            no more use.
+    """
+    sockets = dial_each(services, until, most=sum(map(len, services)), name=name)
+    while True:
+        try:
+            sock = next(sockets, None)
+        except CannotConnect as error:
+            on_failed(name, error)
+            return None
+        if sock is None:
+            return None
+        try:
+            greeter = begin(sock, terms, name, found=True)
+        except CannotConnect as error:
+            on_failed(name, error)
+            continue
+        try:
+            finish(greeter, min(deadline, time.monotonic() + seconds), seconds)
+            return Connection(greeter, url=greeter.name, folder=folder)
+        except BaseException as error:
+            greeter.close()
+            spent = greeter.proved and terms.trust.code is not None
+            if spent or not isinstance(error, ObjxferError):
+                raise
+            on_failed(greeter.name, error)
 
 
 def begin(

@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from objxfer.blocking.connecting import begin, finish
+from objxfer.blocking.connecting import OnFailed, connect_to_one
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.listener import OnRefused, listen
 from objxfer.blocking.presence import listened_on
@@ -26,12 +26,10 @@ from objxfer.files.entries import KEEP, IfExists
 from objxfer.limits import Limits
 from objxfer.protocol.hello import Role
 from objxfer.security.pairing import Code, Invitation, OnBurnt
-from objxfer.transports.dialling import dial_each
 from objxfer.transports.urls import Url
 
 if TYPE_CHECKING:
     from objxfer.blocking.places import Place
-    from objxfer.discovery.sightings import Service
 
 _STRANGER: Final = 5.0
 """Seconds for connecting to whoever answers for a room, and as many for the handshake: nobody who
@@ -211,7 +209,7 @@ def meet(
     *,
     timeout: float | None = None,
     interfaces: Sequence[str] | None = None,
-    on_failed: OnRefused | None = None,
+    on_failed: OnFailed | None = None,
     peer_id: bytes | None = None,
     accepts: Sequence[str] = SAFE,
     into: Place | None = None,
@@ -271,36 +269,14 @@ def meet(
             )
         with find(str(code.room), left, interfaces=interfaces) as services:
             for service in services:
-                connection = _try(service, terms, on_failed)
+                urls = [Url("tls", address, service.port) for address in service.addresses]
+                connection = connect_to_one(
+                    [urls],
+                    terms,
+                    urls[0].address,
+                    until=time.monotonic() + _STRANGER,
+                    seconds=_STRANGER,
+                    on_failed=on_failed or (lambda *_: None),
+                )
                 if connection is not None:
                     return connection
-
-
-def _try(service: Service, terms: Terms, on_failed: OnRefused | None) -> Connection | None:
-    """Connect to one service at any of its addresses; None where nobody was given our proof."""
-    tell = on_failed or (lambda *_: None)
-    urls = [Url("tls", address, service.port) for address in service.addresses]
-    where = urls[0].address
-    sockets = dial_each([urls], time.monotonic() + _STRANGER, most=len(urls), name=where)
-    while True:
-        try:
-            sock = next(sockets, None)
-        except CannotConnect as error:
-            tell(where, error)
-            return None
-        if sock is None:
-            return None
-        try:
-            greeter = begin(sock, terms, where, found=True)
-        except CannotConnect as error:
-            tell(where, error)
-            continue
-        where = greeter.name
-        try:
-            finish(greeter, time.monotonic() + _STRANGER, _STRANGER)
-            return Connection(greeter, url=where)
-        except BaseException as error:
-            greeter.close()
-            if greeter.proved or not isinstance(error, ObjxferError):
-                raise
-            tell(where, error)

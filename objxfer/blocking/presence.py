@@ -12,13 +12,10 @@ from objxfer.interfaces import interfaces as all_interfaces
 from objxfer.transports.addresses import resolve
 from objxfer.transports.urls import Url
 
-OnUnannounced = Callable[[str], None]
-"""Told, in a thread of its own, why peers do not find this side."""
-
 
 @contextmanager
 def findable(
-    hosts: Sequence[str], url: str, peer_id: bytes, on_unannounced: OnUnannounced
+    hosts: Sequence[str], url: str, peer_id: bytes, on_unannounced: Callable[[str], None]
 ) -> Iterator[None]:
     """Be found by peers until the ``with`` block ends.
 
@@ -29,7 +26,7 @@ def findable(
         hosts: those of the listener.
         url: that of the listener, with its port.
         peer_id: that of this machine.
-        on_unannounced: told if that is not possible, or not any more.
+        on_unannounced: told, in that thread, why peers do not find this side, or not any more.
     """
     over = threading.Event()
 

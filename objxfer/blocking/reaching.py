@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from objxfer.blocking.connecting import begin, finish
+from objxfer.blocking.connecting import connect_to_one
 from objxfer.blocking.connection import Connection
 from objxfer.blocking.terms import Terms
 from objxfer.errors import (
@@ -26,7 +26,6 @@ from objxfer.errors import (
 )
 from objxfer.security.peerfiles import Peer
 from objxfer.security.peers import Peers
-from objxfer.transports.dialling import dial_each
 from objxfer.transports.urls import Url
 
 _FIRST_LOOK: Final = 0.5
@@ -183,34 +182,18 @@ class Named:
         until = min(deadline, time.monotonic() + _STRANGERS)
         others = {each.where for each in failures if isinstance(each.error, AuthenticationError)}
         services = [[url for url in urls if url.address not in others] for urls in hint.services]
-        most = sum(map(len, services))
-        if not most:
+        if not any(services):
             return None
-        sockets = dial_each(services, until, most=most, name=hint.said)
-        while True:
-            try:
-                sock = next(sockets, None)
-            except CannotConnect as error:
-                failures.append(Failure(hint.said, hint.announced, error))
-                return None
-            if sock is None:
-                return None
-            try:
-                greeter = begin(sock, terms, hint.said, found=True)
-            except CannotConnect as error:
-                failures.append(Failure(hint.said, hint.announced, error))
-                continue
-            where = greeter.name
-            try:
-                until = min(deadline, time.monotonic() + _STRANGER)
-                finish(greeter, until, _STRANGER)
-                return Connection(greeter, url=where, folder=self.folder)
-            except ObjxferError as error:
-                greeter.close()
-                failures.append(Failure(where, hint.announced, error))
-            except BaseException:
-                greeter.close()
-                raise
+        return connect_to_one(
+            services,
+            terms,
+            hint.said,
+            until=until,
+            deadline=deadline,
+            seconds=_STRANGER,
+            folder=self.folder,
+            on_failed=lambda where, error: failures.append(Failure(where, hint.announced, error)),
+        )
 
     def _unreached(self, failures: list[Failure]) -> ObjxferError:
         """Return the error of all attempts: that of another identity before all others."""
