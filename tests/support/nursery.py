@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pkgutil
+import queue
 import signal
 import socket
 import subprocess
@@ -47,6 +48,9 @@ class Child:
         self._stdin = stdin
         self._out = open(out, "rb")  # noqa: SIM115 - closed by finish, or with the nursery
         self._err = open(err, "rb")  # noqa: SIM115
+        self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        # Read as it comes: a command whose words nobody reads waits with them, and its peers, too.
+        threading.Thread(target=self._hear, daemon=True).start()
         self.finished: Finished | None = None
         if not held:
             self.go()
@@ -65,7 +69,15 @@ class Child:
             yield json.loads(line)
 
     def err_line(self) -> str:
-        return self._err.readline().decode().rstrip("\n")
+        line = self._said.get(timeout=PATIENCE)
+        if not line:
+            self._said.put(line)  # the end stays the end
+        return line.decode().rstrip("\n")
+
+    def _hear(self) -> None:
+        for line in self._err:
+            self._said.put(line)
+        self._said.put(b"")
 
     def signal(self, number: int) -> None:
         """Send it a signal; it is there, at least as a zombie, until ``finish``."""
@@ -83,7 +95,7 @@ class Child:
             if number:
                 self.signal(number)
             # With its end its pipes end: so nobody else who asks is kept waiting.
-            out, err = self._out.read().decode(), self._err.read().decode()
+            out, err = self._out.read().decode(), b"".join(iter(self._said.get, b"")).decode()
             status = self._nursery.ask({"wait": self.pid})
             self.finished = Finished(os.waitstatus_to_exitcode(status), out, err)
             self.close()
