@@ -36,6 +36,35 @@ _SET_PTRACER: Final = 0x59616D61
 _FULL: Final = 1 << 16
 
 
+class _Said:
+    """What a command says on one of its pipes, read as it comes.
+
+    A command whose words nobody reads waits with them, and its peers wait with it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._pipe = open(fd, "rb")  # noqa: SIM115 - closed by its thread
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def line(self) -> str:
+        """Return the next line; "" at the end."""
+        line = self._lines.get()
+        if not line:
+            self._lines.put(line)  # the end stays the end
+        return line.decode().rstrip("\n")
+
+    def rest(self) -> str:
+        """Return all that comes until the end."""
+        return b"".join(iter(self._lines.get, b"")).decode()
+
+    def _read(self) -> None:
+        with self._pipe:
+            for line in self._pipe:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+
 class Child:
     """A command that was forked, held until ``go``."""
 
@@ -46,11 +75,8 @@ class Child:
         self.url = ""
         self._nursery = nursery
         self._stdin = stdin
-        self._out = open(out, "rb")  # noqa: SIM115 - closed by finish, or with the nursery
-        self._err = open(err, "rb")  # noqa: SIM115
-        self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        # Read as it comes: a command whose words nobody reads waits with them, and its peers, too.
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._out, self._err = _Said(out), _Said(err)
+        self.out_line, self.err_line = self._out.line, self._err.line
         self.finished: Finished | None = None
         if not held:
             self.go()
@@ -60,24 +86,9 @@ class Child:
         os.close(self._stdin)
         self._stdin = -1
 
-    def out_line(self) -> str:
-        return self._out.readline().decode().rstrip("\n")
-
     def out_lines(self) -> Iterator[Line]:
         """Return its JSON lines, each as soon as it is said."""
-        for line in self._out:
-            yield json.loads(line)
-
-    def err_line(self) -> str:
-        line = self._said.get(timeout=PATIENCE)
-        if not line:
-            self._said.put(line)  # the end stays the end
-        return line.decode().rstrip("\n")
-
-    def _hear(self) -> None:
-        for line in self._err:
-            self._said.put(line)
-        self._said.put(b"")
+        return map(json.loads, iter(self.out_line, ""))
 
     def signal(self, number: int) -> None:
         """Send it a signal; it is there, at least as a zombie, until ``finish``."""
@@ -95,7 +106,7 @@ class Child:
             if number:
                 self.signal(number)
             # With its end its pipes end: so nobody else who asks is kept waiting.
-            out, err = self._out.read().decode(), b"".join(iter(self._said.get, b"")).decode()
+            out, err = self._out.rest(), self._err.rest()
             status = self._nursery.ask({"wait": self.pid})
             self.finished = Finished(os.waitstatus_to_exitcode(status), out, err)
             self.close()
@@ -105,8 +116,6 @@ class Child:
         """Let go of its pipes."""
         if self._stdin >= 0:
             self.go()
-        self._out.close()
-        self._err.close()
 
 
 class Nursery:
