@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from objxfer.bars import escaped
+from objxfer.escapes import escaped
 
 
 class Warnings(logging.Handler):

@@ -14,8 +14,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, TextIO
 
-from objxfer.bars import aside, escaped
+from objxfer.bars import aside
 from objxfer.errors import FileFailed
+from objxfer.escapes import escaped
 from objxfer.units import UNITS
 from objxfer.units import size as size  # for all that is printed
 from objxfer_cli import logs

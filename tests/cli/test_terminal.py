@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import objxfer
-from objxfer.bars import escaped
+from objxfer.escapes import escaped
 from objxfer_cli import failures, terminal
 from objxfer_cli.delivery import Delivery, how_far
 from objxfer_cli.terminal import Terminal
