@@ -466,6 +466,19 @@ def test_a_pipe_to_standard_output(commands: Commands) -> None:
     assert "offers stdin (size not known) → standard output\n" in received.err
 
 
+def test_nobody_is_asked_about_a_folder_for_standard_output(commands: Commands) -> None:
+    for number in range(8):
+        commands.file(f"photos/{number}.jpg")
+    with terminal() as (_, program):
+        receiving = told(commands.start("receive", "--stdout", *HERE, stdin=program))
+        sent = commands.run("send", "photos", "--code", receiving.code, "--to", receiving.address)
+        received = receiving.running.finish()
+    assert (sent.code, received.code, received.out) == (20, 20, "")
+    why = "this receiver takes a single file\n"
+    assert sent.err == f"objxfer: error: refused by 127.0.0.1: {why}"
+    assert received.err == f"objxfer: error: {why}"
+
+
 def test_what_cannot_be_sent_is_said_before_there_is_a_code(commands: Commands) -> None:
     assert commands.run("send", "absent", *HERE) == (
         3,
