@@ -97,7 +97,11 @@ class Held:
             "--qr is for codes: with a key, a peer or --insecure none is shown",
             'see "objxfer receive --help"',
         ),
-        (("send", "--to", "tls://nas"), "missing argument 'PATH…'", 'see "objxfer send --help"'),
+        (
+            ("send", "--to", "tls://nas"),
+            "missing argument 'PATH…', or option '--text'",
+            'see "objxfer send --help"',
+        ),
         (("fetch",), "no such command 'fetch'", 'see "objxfer --help"'),
         ((), "missing command", 'see "objxfer --help"'),
         (

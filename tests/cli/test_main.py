@@ -123,6 +123,11 @@ def test_each_command_has_its_options_and_no_others(commands: Commands, command:
     assert set(names) == OPTIONS[command] | COMMON
 
 
+def test_the_usage_of_send_is_paths_or_a_text(commands: Commands) -> None:
+    usage = commands.run("send", "--help").out.partition("\n")[0]
+    assert usage == "Usage: objxfer send [OPTIONS] (PATH… | --text TEXT)"
+
+
 def test_the_help_names_the_commands(commands: Commands) -> None:
     shown = commands.run("--help")
     assert shown.code == 0

@@ -216,7 +216,7 @@ def test_2_what_is_no_text(
         (["send", "--text", "x", "--to", "nas:folder"], "a text goes into no folder: "),
         (["send", "--text", "x", "--to", "nas:6259"], "a text goes into no folder: "),
         (["send", "--text", "-", "--code", "-"], "- is either what is sent or the code\n"),
-        (["send", "--to", "tls://nas"], "missing argument 'PATH…'\n"),
+        (["send", "--to", "tls://nas"], "missing argument 'PATH…', or option '--text'\n"),
     ],
 )
 def test_2_what_does_not_go_together(
