@@ -91,7 +91,7 @@ def test_version(commands: Commands) -> None:
 def test_version_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from objxfer_cli.main import run\n"
+        "from objxfer_cli.commands import run\n"
         "from objxfer_cli.terminal import Terminal\n"
         "assert run(Terminal(), ['--version']) == 0\n"
         f"print(*sorted(set({HEAVY!r}) & sys.modules.keys()))"

@@ -21,7 +21,7 @@ from objxfer.protocol.chunks import OVERHEAD
 from objxfer.protocol.messages import Done, Message, Object, Taken
 from objxfer.protocol.session import data
 from objxfer.transfer.steps import Steps, receive, send
-from objxfer_cli.main import run
+from objxfer_cli.commands import run
 from objxfer_cli.terminal import Terminal
 from support.byhand import perform
 from support.commands import PATIENCE, Commands, Finished, Running
