@@ -24,20 +24,20 @@ LISTEN: Final = "tls://"
 
 
 def _quiet(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    ctx.find_object(Terminal).quiet = value  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).quiet |= value  # type: ignore[union-attr]  # run() put it there
 
 
 def _json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    ctx.find_object(Terminal).json = value  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).json |= value  # type: ignore[union-attr]  # run() put it there
 
 
 def _log_json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
-        ctx.find_object(Terminal).keep_log()  # type: ignore[union-attr]  # main() put it there
+        ctx.find_object(Terminal).keep_log()  # type: ignore[union-attr]  # run() put it there
 
 
 def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
-    ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # run() put it there
 
 
 def _finite(_ctx: click.Context, _option: click.Parameter, value: float) -> float:

@@ -238,8 +238,8 @@ class Terminal:
         logging.getLogger().addHandler(logs.Events(self.event))
 
     def log(self, verbosity: int) -> None:
-        """Show what the library logs: 0 for its warnings, 1 for info, 2 and more for debug."""
-        self.verbosity = verbosity
+        """Show what the library logs, no less than before: 0 is warnings, 1 info, from 2 debug."""
+        self.verbosity = verbosity = max(verbosity, self.verbosity)
         logger = logging.getLogger("objxfer")
         logger.setLevel(_LEVELS.get(min(verbosity, 2), logging.WARNING))
         # What other libraries warn of is nothing that a user could act on.

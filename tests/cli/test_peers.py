@@ -94,6 +94,9 @@ def test_renaming_and_removing(anna: Machine) -> None:
     know(anna, "attic")
     assert anna.run("peers", "rename", "nas", "cellar") == (0, "nas is called cellar now\n", "")
     assert anna.peers.load("cellar").pair == peer.pair
+    (line,) = anna.run("peers", "--json", "rename", "cellar", "pantry").lines
+    assert (line["name"], line["action"]) == ("pantry", "renamed")
+    assert anna.run("peers", "-q", "rename", "pantry", "cellar") == (0, "", "")
     taken = anna.run("peers", "rename", "cellar", "attic")
     assert taken.code == ExitCode.USAGE
     assert taken.err.startswith("objxfer: error: there is a peer 'attic' already\n")
