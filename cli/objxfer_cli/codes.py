@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STANDARD_INPUT: Final = "-"
 AGAIN: Final = "run it again with a new code: what is there by now is not sent again"
 _LONGEST: Final = 1000
-"""Characters that are read where there should be a code."""
+"""Bytes that are read where there should be a code."""
 _ALONE: Final = 5.0
 """Seconds without anybody after which it is said what else can be done."""
 _MOST_SAID: Final = 16
@@ -46,8 +46,11 @@ def read(terminal: Terminal, text: str) -> objxfer.Code:
     if text == _STANDARD_INPUT:
         if sys.stdin is None:
             raise click.UsageError("-: there is no standard input")
-        line = terminal.ask("code: ") if terminal.attended else sys.stdin.readline(_LONGEST)
-        text = (line or "").strip()
+        if terminal.attended:
+            line = terminal.ask("code: ") or ""
+        else:
+            line = sys.stdin.buffer.readline(_LONGEST).decode(errors="replace")
+        text = line.strip()
         if not text:
             raise click.UsageError("-: there is no code in standard input")
     return objxfer.Code.parse(text)

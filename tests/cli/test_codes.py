@@ -501,6 +501,13 @@ def test_ctrl_c_ends_the_waiting(commands: Commands) -> None:
     assert (ended.code, ended.err) == (130, "objxfer: interrupted\n")
 
 
+def test_what_is_no_text_is_no_code(commands: Commands) -> None:
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as most locales have it
+    given = commands.run("receive", "-", stdin=b"\xff\n", environment=strict)
+    assert given.code == 2
+    assert given.err.startswith("objxfer: error: a code is a number and three words\n")
+
+
 @needs_cable
 def test_two_machines_find_each_other(commands: Commands) -> None:
     with Cable() as cable:
