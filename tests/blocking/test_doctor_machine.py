@@ -187,6 +187,11 @@ class TestFirewall:
                 "\n\t}\n}",
                 "nftables filters what comes in (chain in)",
             ),
+            (
+                "table ip t {\n\tchain in {\n\t\ttype filter hook input priority 0; policy accept;"
+                "\n\t\ttcp dport { 22, 80 } accept\n\t\ttcp dport 1-65535 drop\n\t}\n}",
+                "nftables filters what comes in (chain in)",
+            ),
         ],
     )
     def test_the_rules_of_nftables(
