@@ -248,8 +248,7 @@ class Terminal:
             return
         handler: logging.Handler = logs.Warnings(self.warning)
         if verbosity:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(logs.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+            handler = logs.Lines(lambda line: self._write(sys.stderr, line))
         logger.removeHandler(self._handler)
         logger.addHandler(handler)
         self._handler = handler
