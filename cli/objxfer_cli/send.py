@@ -175,8 +175,7 @@ def send(
         dial: Callable[[], objxfer.Connection]
         on_lost: OnLost = delivery.lost
         if code is not None:
-            typed = codes.read(terminal, code)
-            first = codes.meet(terminal, typed, target, "--to", accepts=())
+            first = codes.meet(terminal, code, target, "--to", accepts=())
             dial = partial(codes.again, first, target, accepts=())
         elif target is None:
             invited = codes.Invited(terminal, url, "objxfer receive", "--from", qr=qr, accepts=())

@@ -92,6 +92,11 @@ class Held:
             "-: there is no code in standard input",
             'see "objxfer receive --help"',
         ),
+        (  # before anybody is asked for the code
+            ("receive", "-", "--from", "nas"),
+            "with a code, --from is tls://HOST[:PORT], not 'nas'",
+            'see "objxfer receive --help"',
+        ),
         (
             ("receive", "--qr"),
             "--qr is for codes: with a key, a peer or --insecure none is shown",
