@@ -153,11 +153,12 @@ def find_peers(terminal: Terminal, url: str, *, insecure: bool) -> Peers | None:
     if insecure or not Url.listening(url).encrypted:
         return None
     peers = objxfer.peers()
+    damaged: list[KeyFileError] = []
     try:
         found, damaged = peers.survey()
         own = peers.own_id() if found else b""
     except KeyFileError as error:
-        found, damaged, own = [], [error], b""
+        found, damaged, own = [], [*damaged, error], b""
     for peer in found:
         if peer.pair.own != own:
             terminal.warning(

@@ -257,6 +257,17 @@ def test_a_damaged_peer_keeps_no_other_out(anna: Machine) -> None:
     assert serving.finish().code == 0
 
 
+def test_all_that_is_damaged_is_said(anna: Machine) -> None:
+    know(anna, "nas")
+    know(anna, "attic")
+    for name in ("attic", ".objxfer-id"):
+        (anna.peers.folder / name).chmod(0o644)
+    code, _, err = anna.run("serve", "inbox", "--listen", "tls://127.0.0.1:0")
+    assert code == ExitCode.USAGE  # without a key, there is nobody left to let in
+    warnings = re.findall("warning: not let in: .*/(.*)' is open to others", err)
+    assert warnings == ["attic", ".objxfer-id"]
+
+
 @needs_cable
 class TestOnACable:
     """Anna here, the nas there; both know each other."""
