@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from objxfer.escapes import escaped
 from objxfer.transfer.progress import Progress, Tally
 
 if TYPE_CHECKING:
@@ -67,24 +68,6 @@ def aside() -> Iterator[None]:
             for each in _drawn:
                 each.clear(nolock=True)
         yield
-
-
-def escaped(text: str) -> str:
-    r"""Return text of which nothing acts on a terminal: all but printable characters as escapes.
-
-    Control and format characters (those that turn the direction of writing among them), line
-    separators and unpaired surrogates are written as in a Python string; a byte that is not
-    UTF-8, kept by ``surrogateescape``, as ``\xff``.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else _escape(one) for one in text)
-
-
-def _escape(one: str) -> str:
-    if "\udc80" <= one <= "\udcff":
-        return f"\\x{ord(one) - 0xDC00:02x}"
-    return one.encode("unicode_escape").decode("ascii")
 
 
 class Ticker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import pty
 import re
@@ -21,6 +22,7 @@ import pytest
 import objxfer
 from objxfer import Tally
 from objxfer.bars import aside, rows
+from objxfer_cli.terminal import Terminal
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -176,8 +178,20 @@ def test_one_after_the_other(make_screen: MakeScreen) -> None:
     assert "second  100%" in written
 
 
-def test_a_line_between_the_bars(make_screen: MakeScreen) -> None:
+def say_aside(line: str) -> None:
+    with aside():
+        print(line, file=sys.stderr, flush=True)
+
+
+@pytest.mark.parametrize("say", [say_aside, logging.getLogger("objxfer").info])
+def test_a_line_between_the_bars(
+    make_screen: MakeScreen, say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = make_screen(100)
+    logger = logging.getLogger("objxfer")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    Terminal().log(1)
     tally = Tally(
         name="photos",
         bytes_total=100_000_000,
@@ -191,12 +205,11 @@ def test_a_line_between_the_bars(make_screen: MakeScreen) -> None:
     bar.begin(tally)
     for line in ("one", "two"):
         screen.wait_for(r"(?s)one.*large +67%" if line == "two" else r"large +67%")
-        with aside():
-            print(line, file=screen.stream, flush=True)
+        say(line)
     tally.bytes_done, tally.path = 100_000_000, b""
     bar.end(tally)
     one, two, job, rest = left_standing(screen.close())
-    assert (one, two, rest) == ("one", "two", "")
+    assert [re.sub(r"^[\d:]{8} ", "", line) for line in (one, two, rest)] == ["one", "two", ""]
     assert job.startswith("photos  100%")
 
 

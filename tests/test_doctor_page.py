@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,11 @@ from support.commands import Finished
 from support.firewall import guard, needs_nft
 from support.machines import MOVED_IPV4, Machine
 from support.neighbours import THERE_IPV4, WIRE, Cable, needs_cable
+from support.pages import Page
 from test_docs import PROJECT, typical
 
 pytestmark = [pytest.mark.timeout(120), needs_cable]
-PAGE: Final = PROJECT / "docs" / "doctor.md"
-SCREEN: Final = re.compile(r"<!-- scene: (\w+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SCREENS: Final = SCREEN.findall(PAGE.read_text("utf-8"))
+PAGE: Final = Page(PROJECT / "docs" / "doctor.md")
 NAS: Final = f"tls://{THERE_IPV4}"
 VARYING: Final = [
     (re.compile(r"\b[0-9a-f]{32}\b"), "PEER"),
@@ -180,20 +180,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, [])) for name in SCENES])
 def test_what_a_screen_shows_is_what_happens(name: str, scene: Scene) -> None:
-    ended = SCENES[name](scene)
-    lines = [line for one in ended for line in (one.out + one.err).splitlines()]
-    printed = [alike(line, moved=name == "moved") for line in lines]
-    shown = [line for which, screen in SCREENS if which == name for line in screen.splitlines()]
-    assert shown
-    for line in shown:
-        if not re.match(r"\w+\$ ", line):
-            assert alike(line, moved=name == "moved") in printed, f"{line}\n\n{ended}"
+    said = (one.out + one.err for one in SCENES[name](scene))
+    PAGE.check(name, said, partial(alike, moved=name == "moved"))
 
 
 def test_every_screen_has_its_scene() -> None:
-    assert {name for name, _ in SCREENS} == set(SCENES)
+    assert set(PAGE.scenes) == set(SCENES)
 
 
 def test_every_check_of_a_way_is_explained() -> None:
-    steps = re.findall(r"^\| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    steps = re.findall(r"^\| `(\w+)` \|", PAGE.text, re.MULTILINE)
     assert steps == ["key", "name", "mdns", "connect", "tls", "hello", "proof", "round_trip"]

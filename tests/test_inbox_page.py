@@ -17,13 +17,14 @@ from objxfer import Pair, Peer
 from support.commands import Running
 from support.machines import Machine
 from support.neighbours import THERE_IPV4, Cable, needs_cable
+from support.pages import Page
 from test_docs import PROJECT, typical
 
 pytestmark = [pytest.mark.timeout(120), needs_cable]
-PAGE: Final = (PROJECT / "docs" / "inbox.md").read_text("utf-8")
-SCREEN: Final = re.compile(r"<!-- scene: (\w+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SCREENS: Final = SCREEN.findall(PAGE)
-RULES: Final = re.search(r"<!-- rules -->\n```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+PAGE: Final = Page(PROJECT / "docs" / "inbox.md")
+RULES: Final = re.search(
+    r"<!-- rules -->\n```toml\n(.*?)^```$", PAGE.text, re.DOTALL | re.MULTILINE
+)
 
 
 def alike(line: str) -> str:
@@ -70,7 +71,7 @@ def end(serving: Running) -> list[str]:
 
 def typed(machine: str, number: int = 0) -> list[str]:
     """The arguments of a command that the page shows at a machine."""
-    commands = re.findall(rf"^{machine}\$ objxfer (.*)$", PAGE, re.MULTILINE)
+    commands = re.findall(rf"^{machine}\$ objxfer (.*)$", PAGE.text, re.MULTILINE)
     return str(commands[number]).split()
 
 
@@ -124,9 +125,4 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_what_a_screen_shows_is_what_happens(name: str, scene: Scene) -> None:
-    printed = [alike(line) for text in SCENES[name](scene) for line in text.splitlines()]
-    shown = [line for which, screen in SCREENS if which == name for line in screen.splitlines()]
-    assert shown
-    for line in shown:
-        if not re.match(r"\w+\$ ", line):
-            assert alike(line) in printed, f"{line}\n\n{printed}"
+    PAGE.check(name, SCENES[name](scene), alike)

@@ -14,13 +14,12 @@ import pytest
 
 from support.commands import Commands, Finished
 from support.mounts import Mounts, needs_mounts
+from support.pages import Page
 from support.relay import cutting, relay, slow
 from test_docs import PROJECT, typical
 
 pytestmark = pytest.mark.timeout(120)
-PAGE: Final = PROJECT / "docs" / "interrupted-transfers.md"
-SCREEN: Final = re.compile(r"<!-- scene: (\w+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SCREENS: Final = dict(SCREEN.findall(PAGE.read_text("utf-8")))
+PAGE: Final = Page(PROJECT / "docs" / "interrupted-transfers.md")
 ENDS: Final = re.compile(
     "the connection (?:broke: connection reset by peer|broke: broken pipe"
     "|ended without an end message)"
@@ -90,11 +89,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 
 @pytest.mark.parametrize(
     "scene",
-    [pytest.param(scene, marks=needs_mounts if scene == "full" else ()) for scene in SCREENS],
+    [pytest.param(scene, marks=needs_mounts if scene == "full" else ()) for scene in PAGE.scenes],
 )
 def test_what_a_screen_shows_is_what_happens(scene: str, commands: Commands) -> None:
-    ended = SCENES[scene](commands)
-    printed = [alike(line) for one in ended for line in (one.out + one.err).splitlines()]
-    for line in SCREENS[scene].splitlines():
-        if not line.startswith("ben$ "):
-            assert alike(line.removeprefix("^C")) in printed, f"{line}\n\n{ended}"
+    PAGE.check(scene, (one.out + one.err for one in SCENES[scene](commands)), alike)

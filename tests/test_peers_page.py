@@ -13,12 +13,11 @@ import pytest
 from support.commands import Finished
 from support.machines import ANNOUNCE, MOVED_IPV4, Machine, acquaint
 from support.neighbours import THERE_IPV4, WIRE, Cable, needs_cable
+from support.pages import Page
 from test_docs import PROJECT, typical
 
 pytestmark = [pytest.mark.timeout(120), needs_cable]
-PAGE: Final = PROJECT / "docs" / "peers.md"
-SCREEN: Final = re.compile(r"<!-- scene: (\w+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SCREENS: Final = SCREEN.findall(PAGE.read_text("utf-8"))
+PAGE: Final = Page(PROJECT / "docs" / "peers.md")
 VARYING: Final = [
     (re.compile(r"\d+(?:-[a-z]+){3}"), "CODE"),
     (re.compile(r"\[?fe80::[\w:]+%\w+\]?"), "10.0.0.1"),
@@ -124,14 +123,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_what_a_screen_shows_is_what_happens(name: str, scene: Scene) -> None:
-    ended = SCENES[name](scene)
-    printed = [alike(line) for one in ended for line in (one.out + one.err).splitlines()]
-    shown = [line for which, screen in SCREENS if which == name for line in screen.splitlines()]
-    assert shown
-    for line in shown:
-        if not re.match(r"\w+\$ ", line):
-            assert alike(line) in printed, f"{line}\n\n{ended}"
+    PAGE.check(name, (one.out + one.err for one in SCENES[name](scene)), alike)
 
 
 def test_every_screen_has_its_scene() -> None:
-    assert {name for name, _ in SCREENS} == set(SCENES)
+    assert set(PAGE.scenes) == set(SCENES)

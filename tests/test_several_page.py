@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,13 +12,12 @@ from typing import Final
 import pytest
 
 from support.commands import Commands, Finished
+from support.pages import Page
 from support.relay import relay, slow
 from test_docs import PROJECT, typical
 
 pytestmark = pytest.mark.timeout(60)
-PAGE: Final = PROJECT / "docs" / "sending-files.md"
-SCREEN: Final = re.compile(r"<!-- scene: (\w+) -->\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SCREENS: Final = dict(SCREEN.findall(PAGE.read_text("utf-8")))
+PAGE: Final = Page(PROJECT / "docs" / "sending-files.md")
 
 
 def serve(commands: Commands, *names: str) -> list[str]:
@@ -82,13 +80,8 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 def test_what_a_screen_shows_is_what_happens(scene: str, commands: Commands) -> None:
     ended = SCENES[scene](commands)
     printed = [typical(line) for one in ended for line in (one.out + one.err).splitlines()]
-    shown = [
-        typical(line.removeprefix("^C"))
-        for line in SCREENS[scene].splitlines()
-        if not line.startswith("ben$ ")
-    ]
-    assert sorted(shown) == sorted(printed)
+    assert sorted(map(typical, PAGE.lines(scene))) == sorted(printed)
 
 
 def test_every_screen_has_its_scene() -> None:
-    assert SCREENS.keys() == SCENES.keys()
+    assert set(PAGE.scenes) == set(SCENES)

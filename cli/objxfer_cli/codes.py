@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STANDARD_INPUT: Final = "-"
 AGAIN: Final = "run it again with a new code: what is there by now is not sent again"
 _LONGEST: Final = 1000
-"""Characters that are read where there should be a code."""
+"""Bytes that are read where there should be a code."""
 _ALONE: Final = 5.0
 """Seconds without anybody after which it is said what else can be done."""
 _MOST_SAID: Final = 16
@@ -36,7 +36,7 @@ def joined(_ctx: click.Context, _param: click.Parameter, parts: tuple[str, ...])
     return " ".join(parts) if parts else None
 
 
-def read(terminal: Terminal, text: str) -> objxfer.Code:
+def _read(terminal: Terminal, text: str) -> objxfer.Code:
     """Return the code that an argument is, or where that is ``-``, the line of standard input.
 
     Raises:
@@ -46,8 +46,11 @@ def read(terminal: Terminal, text: str) -> objxfer.Code:
     if text == _STANDARD_INPUT:
         if sys.stdin is None:
             raise click.UsageError("-: there is no standard input")
-        line = terminal.ask("code: ") if terminal.attended else sys.stdin.readline(_LONGEST)
-        text = (line or "").strip()
+        if terminal.attended:
+            line = terminal.ask("code: ") or ""
+        else:
+            line = sys.stdin.buffer.readline(_LONGEST).decode(errors="replace")
+        text = line.strip()
         if not text:
             raise click.UsageError("-: there is no code in standard input")
     return objxfer.Code.parse(text)
@@ -134,24 +137,25 @@ class Invited:
 
 
 def meet(
-    terminal: Terminal, code: objxfer.Code, url: str | None, address: str, **terms: Any
+    terminal: Terminal, text: str, url: str | None, address: str, **terms: Any
 ) -> objxfer.Connection:
     """Connect to who waits with a code: at a URL, or wherever it is found.
 
     Args:
         terminal: what happens meanwhile is said there.
-        code: as it was typed.
+        text: the code as it was typed; ``-`` has it typed now.
         url: where it is; None looks for it.
         address: the option that names it, to be told of.
         **terms: as for ``connect`` and ``meet``.
 
     Raises:
-        click.UsageError: it names a peer, and no address.
-        ObjxferError: as ``connect`` and ``meet``.
+        click.UsageError: the URL names a peer, and no address; or there is nothing to read.
+        ObjxferError: it is no code, or as ``connect`` and ``meet``.
     """
+    if url is not None and "://" not in url:
+        raise click.UsageError(f"with a code, {address} is tls://HOST[:PORT], not {url!r}")
+    code = _read(terminal, text)
     if url is not None:
-        if "://" not in url:
-            raise click.UsageError(f"with a code, {address} is tls://HOST[:PORT], not {url!r}")
         return objxfer.connect(url, key=code, **terms)
     from objxfer.blocking.meeting import meet as look
 

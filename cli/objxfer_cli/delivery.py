@@ -20,6 +20,7 @@ from objxfer.errors import (
     RefusedByPeer,
     Timeout,
 )
+from objxfer.files import paths
 from objxfer.files.digest import written
 from objxfer.transfer.report import CARRIED
 from objxfer_cli import failures
@@ -280,7 +281,7 @@ class Delivery:
         count = report.codes[code]
         entries = [entry for entry in report.problems if entry.code == code]
         names = listed([shown(entry.path) for entry in entries], count)
-        reasons = listed([_reason(entry) for entry in entries], count, at_most=1)
+        reasons = _reasons(entries[0], count)
         peer, one = self._called, count == 1
         match code:
             case ExitCode.INCOMPLETE:
@@ -356,7 +357,12 @@ def tops(report: Report) -> str:
     return listed([shown(top) for top in report.tops], len(report.tops))
 
 
-def _reason(entry: EntryReport) -> str:
-    """Return why, with the path in front where it does not begin with it."""
-    path, reason = shown(entry.path), entry.reason
-    return reason if reason.startswith(path) else f"{path}: {reason or entry.outcome}"
+def _reasons(first: EntryReport, count: int) -> str:
+    """Return why it is so of the first of some entries, and how many more there are.
+
+    The path stands in front, where the reason does not begin with it.
+    """
+    path, reason = paths.shown(first.path), first.reason  # as reasons hold it
+    why = reason if reason.startswith(path) else f"{path}: {reason or first.outcome}"
+    more = count - 1
+    return f"{why}; and {more:,} more {'entry' if more == 1 else 'entries'}" if more else why

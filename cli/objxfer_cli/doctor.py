@@ -11,8 +11,8 @@ from typing import Final
 
 import click
 
-from objxfer.bars import escaped
 from objxfer.blocking.doctor.checks import Check, Status, conclusion
+from objxfer.escapes import escaped
 from objxfer_cli import completion, options
 from objxfer_cli.terminal import Terminal
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from objxfer.bars import escaped
+from objxfer.escapes import escaped
 
 
 class Warnings(logging.Handler):
@@ -40,7 +40,24 @@ class Events(logging.Handler):
             self.handleError(record)
 
 
-class Formatter(logging.Formatter):
+class Lines(logging.Handler):
+    """Writes what is logged as lines for people, each with nothing that acts on a terminal."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
+        try:
+            for line in self.format(record).splitlines():
+                self._write(line)
+        except Exception:  # noqa: BLE001 - as every handler does: logging fails nobody
+            self.handleError(record)
+
+
+class _Formatter(logging.Formatter):
     """Formats what is logged in escaped lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -14,8 +14,8 @@ from itertools import accumulate
 from typing import Final
 
 import objxfer
-from objxfer.bars import escaped
 from objxfer.errors import ExitCode, ObjxferError
+from objxfer.escapes import escaped
 from objxfer.transports.addresses import why
 from objxfer_cli.counts import BOUNDS, OUTCOMES, Counts
 

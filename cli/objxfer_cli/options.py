@@ -24,20 +24,20 @@ LISTEN: Final = "tls://"
 
 
 def _quiet(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    ctx.find_object(Terminal).quiet = value  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).quiet |= value  # type: ignore[union-attr]  # run() put it there
 
 
 def _json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    ctx.find_object(Terminal).json = value  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).json |= value  # type: ignore[union-attr]  # run() put it there
 
 
 def _log_json(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
-        ctx.find_object(Terminal).keep_log()  # type: ignore[union-attr]  # main() put it there
+        ctx.find_object(Terminal).keep_log()  # type: ignore[union-attr]  # run() put it there
 
 
 def _verbose(ctx: click.Context, _option: click.Parameter, value: int) -> None:
-    ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # main() put it there
+    ctx.find_object(Terminal).log(value)  # type: ignore[union-attr]  # run() put it there
 
 
 def _finite(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
@@ -153,11 +153,12 @@ def find_peers(terminal: Terminal, url: str, *, insecure: bool) -> Peers | None:
     if insecure or not Url.listening(url).encrypted:
         return None
     peers = objxfer.peers()
+    damaged: list[KeyFileError] = []
     try:
         found, damaged = peers.survey()
         own = peers.own_id() if found else b""
     except KeyFileError as error:
-        found, damaged, own = [], [error], b""
+        found, damaged, own = [], [*damaged, error], b""
     for peer in found:
         if peer.pair.own != own:
             terminal.warning(

@@ -6,16 +6,20 @@ import time
 from types import TracebackType
 from typing import Self
 
-from objxfer.errors import ExitCode, ObjxferError
+import click
+
+from objxfer.errors import ExitCode
+from objxfer_cli import failures
 from objxfer_cli.counts import Counts, Publisher
 from objxfer_cli.metrics import MetricsFile, exposition
-from objxfer_cli.signals import Interrupted
 from objxfer_cli.systemd import Manager
 from objxfer_cli.terminal import Terminal
 
 
 class Oversight:
     """Tells of an inbox from when it listens to the end of the ``with`` block, around its server.
+
+    What ends the block otherwise than in order is said, too, and ends the command with its code.
 
     Args:
         terminal: where the log is, and what cannot be told elsewhere.
@@ -64,8 +68,12 @@ class Oversight:
             return
         self._phase = ""
         self._publisher.stop()
+        # Said here, for it is what the log ends with that it has ended.
+        code = ExitCode.OK if error is None else failures.say(self._terminal, error)
         seconds = round(time.monotonic() - self._since, 3)
-        self._terminal.event("ended", exit_code=_exit_code(error), seconds=seconds)
+        self._terminal.event("ended", exit_code=int(code), seconds=seconds)
+        if error is not None:
+            raise click.exceptions.Exit(code) from error
 
     @property
     def _status(self) -> str:
@@ -75,13 +83,3 @@ class Oversight:
         if self._metrics is not None:
             self._metrics.write(exposition(self._counts, up=bool(self._phase)))
         self.manager.status(self._status)
-
-
-def _exit_code(error: BaseException | None) -> int:
-    match error:
-        case None:
-            return ExitCode.OK
-        case Interrupted() | ObjxferError():
-            return int(error.exit_code)
-        case _:
-            return ExitCode.FAILED

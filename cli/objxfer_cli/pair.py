@@ -69,7 +69,7 @@ def pair(
         own = check_name(own_name)
     terms = {"peer_id": store.own_id(), "accepts": ACCEPTS}
     if text is not None:
-        met = codes.meet(terminal, codes.read(terminal, text), url, "--from", **terms)
+        met = codes.meet(terminal, text, url, "--from", **terms)
         _keep(terminal, store, met, own, name)
         return
     where = listen or options.LISTEN

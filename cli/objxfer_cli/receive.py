@@ -148,7 +148,7 @@ def _meet(
     terms: dict[str, Any],
 ) -> int:
     """Take a delivery from who shows a code; return the exit code."""
-    first = codes.meet(terminal, codes.read(terminal, code), sender, "--from", **terms)
+    first = codes.meet(terminal, code, sender, "--from", **terms)
     delivery = taking.delivery
     delivery.connected(first)
     with delivery.told():

@@ -25,7 +25,7 @@ _COME_BACK: Final = 30.0
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1, shell_complete=completion.files)
+@click.argument("paths", metavar="(PATH… | --text TEXT)", nargs=-1, shell_complete=completion.files)
 @click.option(
     "--to",
     "targets",
@@ -87,7 +87,7 @@ def send(
     """
     target = targets[0] if targets else None
     if given is None and not paths:
-        raise click.UsageError("missing argument 'PATH…'")
+        raise click.UsageError("missing argument 'PATH…', or option '--text'")
     if given is not None and (paths or name is not None or if_exists or copy_links or checksum):
         raise click.UsageError(
             "--text goes with neither PATH, --name, --if-exists, --copy-links nor --checksum"
@@ -175,8 +175,7 @@ def send(
         dial: Callable[[], objxfer.Connection]
         on_lost: OnLost = delivery.lost
         if code is not None:
-            typed = codes.read(terminal, code)
-            first = codes.meet(terminal, typed, target, "--to", accepts=())
+            first = codes.meet(terminal, code, target, "--to", accepts=())
             dial = partial(codes.again, first, target, accepts=())
         elif target is None:
             invited = codes.Invited(terminal, url, "objxfer receive", "--from", qr=qr, accepts=())

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from objxfer.bars import escaped
 from objxfer.errors import ExitCode, ObjxferError
+from objxfer.escapes import escaped
 from objxfer.transports.addresses import why, why_not_listening
 
 _FIRST: Final = 3

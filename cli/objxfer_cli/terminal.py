@@ -14,8 +14,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, TextIO
 
-from objxfer.bars import aside, escaped
+from objxfer.bars import aside
 from objxfer.errors import FileFailed
+from objxfer.escapes import escaped
 from objxfer.units import UNITS
 from objxfer.units import size as size  # for all that is printed
 from objxfer_cli import logs
@@ -237,8 +238,8 @@ class Terminal:
         logging.getLogger().addHandler(logs.Events(self.event))
 
     def log(self, verbosity: int) -> None:
-        """Show what the library logs: 0 for its warnings, 1 for info, 2 and more for debug."""
-        self.verbosity = verbosity
+        """Show what the library logs, no less than before: 0 is warnings, 1 info, from 2 debug."""
+        self.verbosity = verbosity = max(verbosity, self.verbosity)
         logger = logging.getLogger("objxfer")
         logger.setLevel(_LEVELS.get(min(verbosity, 2), logging.WARNING))
         # What other libraries warn of is nothing that a user could act on.
@@ -247,8 +248,7 @@ class Terminal:
             return
         handler: logging.Handler = logs.Warnings(self.warning)
         if verbosity:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(logs.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+            handler = logs.Lines(lambda line: self._write(sys.stderr, line))
         logger.removeHandler(self._handler)
         logger.addHandler(handler)
         self._handler = handler

@@ -121,7 +121,7 @@ class Inbox:
 
     def _take_tree(self, item: int, offer: Offer, course: Course) -> Report:
         # Who only sends does without all that writes to the disk.
-        from objxfer.blocking.places import place
+        from objxfer.blocking.places import asking, place
         from objxfer.transfer.receiving import receive_tree
 
         terms, tally, session = self._terms, Tally(), self._exchange.session
@@ -145,7 +145,7 @@ class Inbox:
                 owner=proved.key_id,
                 keep_partial=terms.keep_partial,
             ),
-            on_offer=course.on_offer,
+            on_offer=asking(into, course.on_offer),
             limits=terms.limits,
             tally=tally,
             on_entry=course.on_entry,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 from objxfer.blocking.rules import Allotment
-from objxfer.errors import RefusedByPeer
+from objxfer.errors import NotAllowed
 from objxfer.files.entries import IfExists
 from objxfer.files.outlet import Outlet
 from objxfer.files.partials import Partials
@@ -18,7 +18,8 @@ from objxfer.limits import Limits
 from objxfer.protocol.chunks import UNKNOWN
 from objxfer.protocol.trees import Offer
 from objxfer.security.keyfiles import StrPath
-from objxfer.transfer.receiving import OpenTaker, Taker
+from objxfer.transfer.receiving import OnOffer, OpenTaker, Taker
+from objxfer.transfer.steps import Withdrawn
 
 Place = StrPath | BinaryIO
 """A folder that exists, or a stream that takes a single file."""
@@ -44,8 +45,6 @@ def place(
 
     def open_taker(offer: Offer) -> Taker:
         if not isinstance(into, str | os.PathLike | Allotment):
-            if len(offer.tops) > 1:
-                raise RefusedByPeer("this receiver takes a single file")
             return Outlet(into)
         with ExitStack() as opened:
             quota, folders = None, [offer.folder]
@@ -79,3 +78,21 @@ def place(
             return sink
 
     return open_taker
+
+
+def asking(into: Place | Allotment, on_offer: OnOffer | None) -> OnOffer | None:
+    """Return ``on_offer``, which is asked about nothing that ``into`` cannot take anyway.
+
+    Raises:
+        NotAllowed: the offer is of more than a file, from what is returned for a stream.
+    """
+    if isinstance(into, str | os.PathLike | Allotment):
+        return on_offer
+
+    def single_file(offer: Offer, withdrawn: Withdrawn) -> None:
+        if len(offer.tops) > 1 or offer.total_files not in (1, UNKNOWN):
+            raise NotAllowed("this receiver takes a single file")
+        if on_offer is not None:
+            on_offer(offer, withdrawn)
+
+    return single_file

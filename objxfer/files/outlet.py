@@ -10,6 +10,7 @@ from typing import BinaryIO
 from objxfer.errors import ExitCode, FileFailed
 from objxfer.files.digest import Buffer, FileDigest, file_digest
 from objxfer.files.entries import Action, Answer, Entry, Receipt, Verdict, why
+from objxfer.files.paths import shown
 from objxfer.files.sink import Arrived
 
 
@@ -163,4 +164,4 @@ _NOT_HERE = Receipt(
 
 
 def _ended_early(entry: Entry) -> FileFailed:
-    return FileFailed(f"{entry.path!a} could not be read to its end at the sender")
+    return FileFailed(f"{shown(entry.path)} could not be read to its end at the sender")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from objxfer.errors import UnsafePath
+from objxfer.escapes import escaped
 from objxfer.limits import Limits
 
 OURS: Final = b".objxfer"
@@ -41,7 +42,7 @@ _ORDINARY: Final = re.compile(
 
 def shown(raw: bytes) -> str:
     """Return a path as a message may hold it: nothing in it acts on a terminal, and it is short."""
-    text = repr(raw.decode("utf-8", "surrogateescape"))[1:-1]
+    text = escaped(raw.decode("utf-8", "surrogateescape"))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

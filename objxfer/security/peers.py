@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shlex
 import sys
 import threading
 import time
@@ -343,7 +344,7 @@ def name_taken(name: str) -> ObjxferError:
     """Return the error of a name that another peer has."""
     return usage(
         f"there is a peer {name!r} already",
-        hint=f'choose another name, or "objxfer peers rename {name} …" first',
+        hint=f'choose another name, or "objxfer peers rename {shlex.quote(name)} …" first',
     )
 
 

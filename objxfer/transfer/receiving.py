@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from objxfer.errors import ExitCode, FileFailed, LimitExceeded, NoSpace, ObjxferError, PeerError
 from objxfer.files.digest import NODE, Buffer
 from objxfer.files.entries import Answer, Entry, Kind, Receipt, Verdict
+from objxfer.files.paths import shown
 from objxfer.files.sink import Arrived
 from objxfer.limits import Limits
 from objxfer.protocol.answers import Accept, Compared, Receipts, Wanted
@@ -159,7 +160,7 @@ class _TreeReceiver:
     def receive(self, open_taker: OpenTaker, on_offer: OnOffer | None) -> Steps[Report]:
         """Receive everything, from the answer to the offer to the last receipt."""
         offer = self._offer
-        first = ascii(offer.tops[0].decode(errors="surrogateescape"))[1:-1]
+        first = shown(offer.tops[0])
         more = len(offer.tops) - 1
         self._tally.name = f"{first} and {more} more" if more else first
         self._tally.files_total = None if offer.total_files == UNKNOWN else offer.total_files

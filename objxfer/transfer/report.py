@@ -61,8 +61,8 @@ Names = tuple[bytes, ...]
 class Report:
     """What became of a delivery, in sum, in one attempt or several.
 
-    ``problems`` and ``kept_both`` name the first hundred entries each; ``on_entry`` of ``push``
-    tells of all.
+    ``problems`` and ``kept_both`` name the first hundred entries each, and ``problems`` the first
+    of each exit code besides; ``on_entry`` of ``push`` tells of all.
     """
 
     tops: Names = ()
@@ -137,7 +137,7 @@ class Report:
         if entry.code:
             self.codes[entry.code] = self.codes.get(entry.code, 0) + 1
             self._wrong[entry.outcome] = self._wrong.get(entry.outcome, 0) + 1
-            if len(self.problems) < _KEPT:
+            if len(self.problems) < _KEPT or self.codes[entry.code] == 1:
                 self.problems.append(entry)
         renamed = entry.stored_as and entry.outcome is not Outcome.UNCHANGED
         if renamed and len(self.kept_both) < _KEPT:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import objxfer
-from objxfer.errors import ConnectionLost, ExitCode, FileFailed, RefusedByPeer
+from objxfer.errors import ConnectionLost, ExitCode, FileFailed, NotAllowed, RefusedByPeer
 from objxfer.files import scan
 from objxfer.files.digest import file_digest
 from objxfer.protocol.chunks import UNKNOWN
@@ -215,9 +215,26 @@ def test_into_a_stream(tmp_path: Path, photos: Path) -> None:
         receiving = begin(server.recv, PATIENCE)
         with pytest.raises(RefusedByPeer, match="a single file"):
             client.push([photos / "large", photos / "nothing"])
-        with pytest.raises(RefusedByPeer):
+        with pytest.raises(NotAllowed, match="a single file"):
             receiving.result(PATIENCE)
     assert (tmp_path / "out").read_bytes() == (photos / "large").read_bytes()
+
+
+@pytest.mark.parametrize("names", [["large", "nothing"], ["2026"]])
+def test_nobody_is_asked_about_what_a_stream_cannot_take(
+    tmp_path: Path, photos: Path, names: list[str]
+) -> None:
+    asked: list[Offer] = []
+    with open(tmp_path / "out", "wb") as out, connected(there={"into": out}) as (client, server):
+        receiving = begin(server.recv, PATIENCE, on_offer=lambda offer, _: asked.append(offer))
+        with pytest.raises(RefusedByPeer, match="a single file"):
+            client.push([photos / name for name in names], count=PATIENCE)
+        with pytest.raises(NotAllowed, match="a single file"):
+            receiving.result(PATIENCE)
+        receiving = begin(server.recv, PATIENCE, on_offer=lambda offer, _: asked.append(offer))
+        assert client.push(photos / "large", count=PATIENCE).exit_code == ExitCode.OK
+        receiving.result(PATIENCE)
+    assert [offer.tops for offer in asked] == [(b"large",)]
 
 
 def test_an_unreadable_stream(inbox: Path) -> None:

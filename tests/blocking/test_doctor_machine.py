@@ -8,11 +8,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import objxfer
 from objxfer.blocking.doctor import machine, network
 from objxfer.blocking.doctor.checks import Status
 from objxfer.blocking.doctor.identity import check_config, check_key, check_peers
@@ -20,6 +22,8 @@ from objxfer.blocking.doctor.wording import not_connected
 from objxfer.errors import CannotConnect, ExitCode
 from objxfer.interfaces import Interface
 from objxfer.security.keys import Key
+from objxfer.security.pairing import Pair
+from objxfer.security.peerfiles import Peer
 from objxfer.security.peers import Peers
 
 
@@ -109,6 +113,18 @@ class TestIdentity:
         (check,) = check_peers(Peers())
         assert check.message == f"0 peers; this machine goes by the id {own.hex()}"
 
+    def test_a_name_is_quoted_where_it_is_to_be_typed(self, home: Path) -> None:
+        """It may be what the other side would like to be called."""
+        pair = Pair(Key.generate(), bytes([1]) * 16, bytes([2]) * 16)
+        peers = Peers()
+        peers.own_id()
+        peers.add(Peer("old $(touch laptop)", pair, datetime.now(UTC), "192.168.1.20"))
+        _, check = check_peers(peers)
+        assert check.advice == "\"objxfer peers remove 'old $(touch laptop)'\", and pair again"
+        with pytest.raises(objxfer.ObjxferError) as taken:
+            peers.add(Peer("old $(touch laptop)", pair, datetime.now(UTC), "192.168.1.20"))
+        assert "\"objxfer peers rename 'old $(touch laptop)' …\"" in taken.value.hint
+
     def test_a_config_folder_that_is_none(self, home: Path) -> None:
         (home / "objxfer").write_text("a file")
         check = check_config()
@@ -185,6 +201,11 @@ class TestFirewall:
             (
                 "table ip t {\n\tchain in {\n\t\ttype filter hook input priority 0; policy drop;"
                 "\n\t}\n}",
+                "nftables filters what comes in (chain in)",
+            ),
+            (
+                "table ip t {\n\tchain in {\n\t\ttype filter hook input priority 0; policy accept;"
+                "\n\t\ttcp dport { 22, 80 } accept\n\t\ttcp dport 1-65535 drop\n\t}\n}",
                 "nftables filters what comes in (chain in)",
             ),
         ],

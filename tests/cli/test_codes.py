@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +21,7 @@ from support.commands import Commands, Running
 from support.deliveries import contents
 from support.neighbours import HERE_IPV4, Cable, needs_cable
 from support.relay import cutting, relay
+from support.terminals import terminal
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -66,28 +64,6 @@ def commands(commands: Commands) -> Commands:
     commands.key_file.unlink()
     commands.file("report.pdf", bytes(2_410_000))
     return commands
-
-
-@contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    """The side of a person, and that of a program."""
-    person, program = pty.openpty()
-    try:
-        yield person, program
-    finally:
-        os.close(person)
-        os.close(program)
-
-
-def until(running: Running, beginning: str) -> str:
-    """Read what is said, byte by byte, until there is a line that begins so."""
-    assert running.process.stderr is not None
-    said = b""
-    while beginning not in said.decode(errors="replace"):
-        byte = os.read(running.process.stderr.fileno(), 1)
-        assert byte, said
-        said += byte
-    return said.decode()
 
 
 def test_send_shows_a_code_and_receive_takes_it(commands: Commands) -> None:
@@ -208,7 +184,7 @@ def test_who_is_asked_decides(commands: Commands, typed: bytes, code: int) -> No
             "receive", sending.code, "--from", sending.address, "--into", "inbox", stdin=program
         )
         for line in typed.splitlines(keepends=True):
-            until(receiving, "take it? [Y/n] ")
+            receiving.until("take it? [Y/n] ")
             os.write(person, line)
         received, sent = receiving.finish(), sending.running.finish()
     assert (sent.code, received.code) == (code, code)
@@ -224,10 +200,10 @@ def test_130_who_is_asked_and_leaves_has_declined(commands: Commands) -> None:
         receiving = commands.start(
             "receive", sending.code, "--from", sending.address, "--into", "inbox", stdin=program
         )
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         # In the middle of a chunk nothing could be said any more: the next question comes in none.
         os.write(person, b"perhaps\n")
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         receiving.signal(signal.SIGINT)
         received, sent = receiving.finish(), sending.running.finish()
     assert (sent.code, received.code) == (20, 130), (sent, received)
@@ -246,7 +222,7 @@ def test_a_question_that_nobody_waits_for_any_more_is_withdrawn(commands: Comman
             *receiving_options,
             stdin=program,
         )
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         sending.running.process.kill()
         received = receiving.finish()
     assert received.code == 11
@@ -302,7 +278,7 @@ def test_nobody_waits_for_a_sender_who_leaves(commands: Commands, host: str) -> 
             asked = told(commands.start("receive", "--into", "inbox", *HERE, stdin=program))
             to = ("--code", asked.code, "--to", asked.address)
             receiving, leaving = asked.running, commands.start("send", "report.pdf", *to)
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         leaving.signal(signal.SIGINT)
         left, received = leaving.finish(), receiving.finish()
     assert (left.code, received.code) == (130, 11), (left, received)
@@ -315,7 +291,7 @@ def test_who_showed_the_code_and_is_gone_is_not_called_again_and_again(commands:
     with terminal() as (_, program):
         receive = ("receive", sending.code, "--from", sending.address, "--into", "inbox")
         receiving = commands.start(*receive, stdin=program)
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         sending.running.process.kill()
         received = receiving.finish()
     assert received.code == 11
@@ -339,7 +315,7 @@ def test_a_human_may_think_for_longer_than_silence_may_last(commands: Commands) 
             "-vv",
             stdin=program,
         )
-        until(receiving, "take it? [Y/n] ")
+        receiving.until("take it? [Y/n] ")
         with pytest.raises(TimeoutError):  # three times as long as either side waits for a sign
             _wait(sending.running, 2)
         os.write(person, b"y\n")
@@ -466,6 +442,19 @@ def test_a_pipe_to_standard_output(commands: Commands) -> None:
     assert "offers stdin (size not known) → standard output\n" in received.err
 
 
+def test_nobody_is_asked_about_a_folder_for_standard_output(commands: Commands) -> None:
+    for number in range(8):
+        commands.file(f"photos/{number}.jpg")
+    with terminal() as (_, program):
+        receiving = told(commands.start("receive", "--stdout", *HERE, stdin=program))
+        sent = commands.run("send", "photos", "--code", receiving.code, "--to", receiving.address)
+        received = receiving.running.finish()
+    assert (sent.code, received.code, received.out) == (20, 20, "")
+    why = "this receiver takes a single file\n"
+    assert sent.err == f"objxfer: error: refused by 127.0.0.1: {why}"
+    assert received.err == f"objxfer: error: {why}"
+
+
 def test_what_cannot_be_sent_is_said_before_there_is_a_code(commands: Commands) -> None:
     assert commands.run("send", "absent", *HERE) == (
         3,
@@ -486,6 +475,13 @@ def test_ctrl_c_ends_the_waiting(commands: Commands) -> None:
     sending.running.signal(signal.SIGINT)
     ended = sending.running.finish()
     assert (ended.code, ended.err) == (130, "objxfer: interrupted\n")
+
+
+def test_what_is_no_text_is_no_code(commands: Commands) -> None:
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as most locales have it
+    given = commands.run("receive", "-", stdin=b"\xff\n", environment=strict)
+    assert given.code == 2
+    assert given.err.startswith("objxfer: error: a code is a number and three words\n")
 
 
 @needs_cable

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from objxfer_cli.main import run
+from objxfer_cli.commands import run
 from objxfer_cli.terminal import Terminal
 from support.commands import Commands
 

@@ -92,12 +92,21 @@ class Held:
             "-: there is no code in standard input",
             'see "objxfer receive --help"',
         ),
+        (  # before anybody is asked for the code
+            ("receive", "-", "--from", "nas"),
+            "with a code, --from is tls://HOST[:PORT], not 'nas'",
+            'see "objxfer receive --help"',
+        ),
         (
             ("receive", "--qr"),
             "--qr is for codes: with a key, a peer or --insecure none is shown",
             'see "objxfer receive --help"',
         ),
-        (("send", "--to", "tls://nas"), "missing argument 'PATH…'", 'see "objxfer send --help"'),
+        (
+            ("send", "--to", "tls://nas"),
+            "missing argument 'PATH…', or option '--text'",
+            'see "objxfer send --help"',
+        ),
         (("fetch",), "no such command 'fetch'", 'see "objxfer --help"'),
         ((), "missing command", 'see "objxfer --help"'),
         (

@@ -91,7 +91,7 @@ def test_version(commands: Commands) -> None:
 def test_version_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from objxfer_cli.main import run\n"
+        "from objxfer_cli.commands import run\n"
         "from objxfer_cli.terminal import Terminal\n"
         "assert run(Terminal(), ['--version']) == 0\n"
         f"print(*sorted(set({HEAVY!r}) & sys.modules.keys()))"
@@ -121,6 +121,11 @@ def test_each_command_has_its_options_and_no_others(commands: Commands, command:
     assert shown.code == 0
     names = re.findall(r"^  (-[\w-]+)", shown.out, re.MULTILINE)
     assert set(names) == OPTIONS[command] | COMMON
+
+
+def test_the_usage_of_send_is_paths_or_a_text(commands: Commands) -> None:
+    usage = commands.run("send", "--help").out.partition("\n")[0]
+    assert usage == "Usage: objxfer send [OPTIONS] (PATH… | --text TEXT)"
 
 
 def test_the_help_names_the_commands(commands: Commands) -> None:

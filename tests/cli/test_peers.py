@@ -94,6 +94,9 @@ def test_renaming_and_removing(anna: Machine) -> None:
     know(anna, "attic")
     assert anna.run("peers", "rename", "nas", "cellar") == (0, "nas is called cellar now\n", "")
     assert anna.peers.load("cellar").pair == peer.pair
+    (line,) = anna.run("peers", "--json", "rename", "cellar", "pantry").lines
+    assert (line["name"], line["action"]) == ("pantry", "renamed")
+    assert anna.run("peers", "-q", "rename", "pantry", "cellar") == (0, "", "")
     taken = anna.run("peers", "rename", "cellar", "attic")
     assert taken.code == ExitCode.USAGE
     assert taken.err.startswith("objxfer: error: there is a peer 'attic' already\n")
@@ -252,6 +255,17 @@ def test_a_damaged_peer_keeps_no_other_out(anna: Machine) -> None:
     assert serving.err_line().endswith(", 1 peer")
     serving.signal(signal.SIGTERM)
     assert serving.finish().code == 0
+
+
+def test_all_that_is_damaged_is_said(anna: Machine) -> None:
+    know(anna, "nas")
+    know(anna, "attic")
+    for name in ("attic", ".objxfer-id"):
+        (anna.peers.folder / name).chmod(0o644)
+    code, _, err = anna.run("serve", "inbox", "--listen", "tls://127.0.0.1:0")
+    assert code == ExitCode.USAGE  # without a key, there is nobody left to let in
+    warnings = re.findall("warning: not let in: .*/(.*)' is open to others", err)
+    assert warnings == ["attic", ".objxfer-id"]
 
 
 @needs_cable

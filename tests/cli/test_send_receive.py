@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,35 @@ def test_standard_input_to_standard_output(commands: Commands) -> None:
     assert err.endswith(b": nightly.tar\n")
     assert beside.result(PATIENCE).code == 0
     assert receiving.process.returncode == 0
+
+
+def test_a_folder_to_standard_output(commands: Commands) -> None:
+    """Who sends it by a key does not count it first."""
+    for number in range(8):
+        commands.file(f"photos/{number}.jpg")
+    receiving = commands.listen("receive", "--stdout")
+    sent = commands.run("send", "photos", "--to", receiving.url)
+    assert (sent.code, receiving.finish().code) == (20, 20)
+    assert re.search(
+        r"error: refused by 127\.0\.0\.1: photos/\d\.jpg: this receiver takes a single file;"
+        r" and 8 more entries$",
+        sent.err,
+        re.MULTILINE,
+    ), sent.err
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="all names are UTF-8 there")
+def test_a_name_that_is_not_utf_8_is_shown_the_same_by_both(commands: Commands) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    commands.file(f"menu/{name}")
+    commands.file(f"inbox/menu/{name}", b"another")
+    receiving = commands.receive("--if-exists", "fail")
+    sent = commands.run("send", "menu", "--to", receiving.url)
+    received = receiving.finish()
+    assert (sent.code, received.code) == (20, 20)
+    why = "menu/caf\\xe9.txt exists\n"
+    assert f"error: refused by 127.0.0.1: {why}" in sent.err
+    assert f"error: refused: {why}" in received.err
 
 
 def test_standard_input_has_a_name_of_its_own(commands: Commands) -> None:

@@ -9,8 +9,10 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import pytest
 
@@ -223,6 +225,31 @@ def test_the_demo_ends_all_of_it(commands: Commands) -> None:
         # Its other process has the same stderr: all have ended where that ends.
         assert process.stderr.read() == b"objxfer: interrupted\n"
         assert process.wait(PATIENCE) == 130
+
+
+CTRL_C_AT: Final = """
+import signal, sys
+
+module, sys.argv[1:] = sys.argv[1], ["--version"]
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from objxfer_cli.main import main
+main()
+"""
+"""The command, and a Ctrl-C while it imports the module that is named."""
+
+
+@pytest.mark.parametrize("module", ["click", "objxfer", "objxfer_cli.signals"])
+def test_while_it_starts(module: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CTRL_C_AT, module], capture_output=True, timeout=PATIENCE
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 def test_what_was_ignored_stays_ignored(commands: Commands) -> None:

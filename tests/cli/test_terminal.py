@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import objxfer
-from objxfer.bars import escaped
+from objxfer.escapes import escaped
 from objxfer_cli import failures, terminal
 from objxfer_cli.delivery import Delivery, how_far
 from objxfer_cli.terminal import Terminal
@@ -162,22 +162,22 @@ def test_every_line_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("code", "sent", "received"),
     [
-        (3, "objxfer: warning: 2 files left out: a: why and 1 more", None),
+        (3, "objxfer: warning: 2 files left out: a: why; and 1 more entry", None),
         (4, "objxfer: warning: 2 files changed while they were read: a, b", None),
         (5, "objxfer: warning: 2 files vanished before they were read: a, b", None),
         (
             20,
-            "objxfer: error: refused by 127.0.0.1: a: why and 1 more",
-            "objxfer: error: refused: a: why and 1 more",
+            "objxfer: error: refused by 127.0.0.1: a: why; and 1 more entry",
+            "objxfer: error: refused: a: why; and 1 more entry",
         ),
         (21, "objxfer: error: no space left at 127.0.0.1 for 2 files: a, b", None),
         (22, None, "objxfer: error: no space left here for 2 files: a, b"),
-        (30, "objxfer: error: 2 files failed: a: why and 1 more", None),
-        (31, "objxfer: error: no durable receipt for 2 files: a: why and 1 more", None),
+        (30, "objxfer: error: 2 files failed: a: why; and 1 more entry", None),
+        (31, "objxfer: error: no durable receipt for 2 files: a: why; and 1 more entry", None),
         (
             1,
-            "objxfer: error: 2 files failed: a: why and 1 more",
-            "objxfer: error: 2 files failed: a: why and 1 more",
+            "objxfer: error: 2 files failed: a: why; and 1 more entry",
+            "objxfer: error: 2 files failed: a: why; and 1 more entry",
         ),
     ],
 )

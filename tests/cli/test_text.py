@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pytest
 
@@ -21,13 +19,14 @@ from objxfer.protocol.chunks import OVERHEAD
 from objxfer.protocol.messages import Done, Message, Object, Taken
 from objxfer.protocol.session import data
 from objxfer.transfer.steps import Steps, receive, send
-from objxfer_cli.main import run
+from objxfer_cli.commands import run
 from objxfer_cli.terminal import Terminal
 from support.byhand import perform
 from support.commands import PATIENCE, Commands, Finished, Running
 from support.machines import Machine
 from support.neighbours import Cable, needs_cable
 from support.relay import Cut, counting, cutting, relay
+from support.terminals import terminal
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -42,31 +41,9 @@ AS_FILE: Final = "hint: objxfer send - sends standard input as a file, and --nam
 NOT_KNOWN: Final = "hint: whether it was shown there is not known: ask before you send it again\n"
 
 
-@contextmanager
-def terminal() -> Iterator[tuple[int, BinaryIO]]:
-    """The side of a person, and that of a program."""
-    person, program = pty.openpty()
-    try:
-        with os.fdopen(program, "r+b", buffering=0) as theirs:
-            yield person, theirs
-    finally:
-        os.close(person)
-
-
-def until(running: Running, words: str) -> str:
-    """Read what is said until it has these words."""
-    assert running.process.stderr is not None
-    said = b""
-    while words not in said.decode(errors="replace"):
-        byte = os.read(running.process.stderr.fileno(), 1)
-        assert byte, said
-        said += byte
-    return said.decode()
-
-
 def code_of(running: Running) -> tuple[str, str]:
     """Read the code that a command shows, and where it waits."""
-    said = until(running, "if that finds nobody, add: ")
+    said = running.until("if that finds nobody, add: ")
     found = re.search(r"^code: (\S+)$", said, re.MULTILINE)
     assert found
     return found[1], running.err_line().split()[-1]
@@ -112,7 +89,7 @@ def test_what_acts_on_a_terminal_is_escaped(commands: Commands) -> None:
 def test_on_a_terminal_nothing_acts(commands: Commands) -> None:
     with terminal() as (person, program):
         receiving = commands.start("receive", "--listen", "tcp://127.0.0.1:0", stdout=program)
-        url = until(receiving, "on the other machine:").split()[2].rstrip(",")
+        url = receiving.until("on the other machine:").split()[2].rstrip(",")
         assert commands.run("send", "--text", "-", "--to", url, stdin=HOSTILE.encode()).code == 0
         assert receiving.finish().code == 0
         assert os.read(person, 1000).decode() == f"{ESCAPED}\r\n"
@@ -216,7 +193,7 @@ def test_2_what_is_no_text(
         (["send", "--text", "x", "--to", "nas:folder"], "a text goes into no folder: "),
         (["send", "--text", "x", "--to", "nas:6259"], "a text goes into no folder: "),
         (["send", "--text", "-", "--code", "-"], "- is either what is sent or the code\n"),
-        (["send", "--to", "tls://nas"], "missing argument 'PATH…'\n"),
+        (["send", "--to", "tls://nas"], "missing argument 'PATH…', or option '--text'\n"),
     ],
 )
 def test_2_what_does_not_go_together(
@@ -273,7 +250,7 @@ def test_who_is_asked_sees_how_long_it_is_and_not_what(
     sending, spoken, url = show(commands, "send", "--text", "hello")
     with terminal() as (person, program):
         receiving = commands.start("receive", spoken, "--from", url, stdin=program)
-        assert until(receiving, QUESTION) == f"127.0.0.1 offers a text (5 characters)\n{QUESTION}"
+        assert receiving.until(QUESTION) == f"127.0.0.1 offers a text (5 characters)\n{QUESTION}"
         os.write(person, answer)
         received, sent = receiving.finish(), sending.finish()
     assert (sent.code, received.code) == (code, code)
@@ -286,9 +263,9 @@ def test_130_who_is_asked_and_leaves_has_declined(commands: Commands) -> None:
     sending, code, url = show(commands, "send", "--text", "hello")
     with terminal() as (person, program):
         receiving = commands.start("receive", code, "--from", url, stdin=program)
-        until(receiving, QUESTION)
+        receiving.until(QUESTION)
         os.write(person, b"what?\n")
-        until(receiving, QUESTION)
+        receiving.until(QUESTION)
         receiving.signal(signal.SIGINT)
         received, sent = receiving.finish(), sending.finish()
     assert (sent.code, received.code, received.out) == (20, 130, ""), (sent, received)
@@ -315,9 +292,9 @@ def test_a_lost_connection_while_it_is_asked_goes_on(commands: Commands) -> None
     sending, code, url = show(commands, "send", "--text", "hello", "--timeout", "0.3")
     with terminal() as (person, program), relay(url, client_says=until_cut) as through:
         receiving = commands.start("receive", code, "--from", through, stdin=program)
-        until(receiving, QUESTION)
+        receiving.until(QUESTION)
         cut = True  # the next sign of life that it gives
-        said = until(receiving, QUESTION)
+        said = receiving.until(QUESTION)
         assert "lost the connection to 127.0.0.1: " in said
         os.write(person, b"y\n")
         received, sent = receiving.finish(), sending.finish()
@@ -418,7 +395,7 @@ def test_141_nobody_reads_standard_output(commands: Commands, option: tuple[str,
 def test_ctrl_c_while_it_is_typed(commands: Commands) -> None:
     with terminal() as (_, program):
         sending = commands.start("send", "--text", "-", stdin=program)
-        until(sending, "the text, and Ctrl-D in a line of its own behind it:\n")
+        sending.until("the text, and Ctrl-D in a line of its own behind it:\n")
         sending.signal(signal.SIGINT)
         ended = sending.finish()
     assert (ended.code, ended.err) == (130, "objxfer: interrupted\n")
@@ -428,7 +405,7 @@ def test_a_text_is_typed(commands: Commands) -> None:
     receiving = commands.receive()
     with terminal() as (person, program):
         sending = commands.start("send", "--text", "-", "--to", receiving.url, stdin=program)
-        until(sending, "behind it:\n")
+        sending.until("behind it:\n")
         os.write(person, b"hello\nthere\n\x04")
         assert sending.finish().code == 0
     assert receiving.finish().out == "hello\nthere\n"

@@ -45,6 +45,16 @@ class Running:
     def err_line(self) -> str:
         return self._line(self.process.stderr)
 
+    def until(self, words: str) -> str:
+        """Read what it says on the way, byte by byte, until that has these words."""
+        assert self.process.stderr is not None
+        said = b""
+        while words not in said.decode(errors="replace"):
+            byte = os.read(self.process.stderr.fileno(), 1)
+            assert byte, said
+            said += byte
+        return said.decode()
+
     def write(self, data: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(data)

@@ -59,3 +59,13 @@ def test_two_of_one_name_in_one_attempt_are_two() -> None:
     assert report.add(SENT)
     assert report.add(SENT)
     assert report.files == 2
+
+
+def test_a_kind_of_problem_is_named_however_many_others_come_first() -> None:
+    report = Report()
+    for number in range(200):
+        report.add(EntryReport(b"%d" % number, Outcome.FAILED, code=ExitCode.REFUSED))
+    report.add(FULL)
+    report.add(FULL)
+    assert report.problems[-1] == FULL
+    assert len(report.problems) == 101

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def check_config() -> Check:
         return warning(
             "config",
             f"others may write to {folder}, and put their key in the place of yours",
-            f"chmod 700 {folder}",
+            f"chmod 700 {shlex.quote(str(folder))}",
         )
     return ok("config", str(folder))
 
@@ -87,7 +88,7 @@ def check_peers(peers: Peers) -> Iterator[Check]:
             yield failed(
                 "peers",
                 f"{peer.name} knows this machine by another id, and is not let in",
-                f'"objxfer peers remove {peer.name}", and pair again',
+                f'"objxfer peers remove {shlex.quote(peer.name)}", and pair again',
                 _USAGE,
             )
     for each in damaged:

@@ -245,7 +245,8 @@ def _input_rules() -> str | None:
     """Return what filters what comes in, "" for nothing, or None where that does not show."""
     ruleset = _output("nft", "list", "ruleset")
     if ruleset is not None:
-        chains = [part.partition("}")[0] for part in ruleset.split("chain ")[1:]]
+        # A chain ends where a brace stands alone in a line; those of sets do not.
+        chains = [part.partition("\n\t}")[0] for part in ruleset.split("\tchain ")[1:]]
         filtering = [one.split()[0] for one in chains if "hook input" in one and _filters(one)]
         named = ", ".join(dict.fromkeys(filtering))
         return f"nftables filters what comes in (chain {named})" if filtering else ""
