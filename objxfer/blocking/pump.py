@@ -93,7 +93,7 @@ class Pump:
                 raise
             if ready():
                 return True
-            if session.failure is not None and not exchange.tasks:
+            if session.failure is not None and (self.closed or not exchange.tasks):
                 raise session.failure
             if self.closed:
                 raise ConnectionClosed("the connection is closed")
@@ -311,7 +311,7 @@ class Pump:
     def _settle(self) -> None:
         """Let every generator that was thrown an error release what it holds."""
         self.exchange.advance(time.monotonic())
-        while self.exchange.tasks:
+        while self.exchange.tasks and not self._worker.is_caller:  # who would wait for itself
             self._worker.start()
             self._changed.wait(_STALL)
             self.exchange.advance(time.monotonic())

@@ -399,6 +399,20 @@ def test_where_there_is_no_thread_the_one_who_waits_does_the_work(
     assert_usable(ends)
 
 
+@pytest.mark.parametrize("leave", [Connection.abandon, Connection.close])
+def test_a_job_may_close_its_own_connection(
+    ends: Pair, leave: Callable[[Connection], None]
+) -> None:
+    client, server = ends
+    receiving = begin(server.recv, PATIENCE, on_object=lambda *_: leave(server))
+    with pytest.raises(ConnectionLost):
+        client.send("hello", wait=True)
+    client.abandon()
+    with pytest.raises(ConnectionLost):
+        receiving.result(PATIENCE)
+    assert server.closed
+
+
 def test_interrupted_at_any_moment_of_starting_a_thread() -> None:
     moments = 0
     while interrupted(moments):
