@@ -8,19 +8,19 @@ so two sides that send to each other never wait for each other.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from objxfer.blocking.link import Link
-from objxfer.blocking.process import current
+from objxfer.blocking.worker import Worker
 from objxfer.errors import ConnectionClosed, ConnectionLost, ObjxferError, Timeout
 from objxfer.limits import KIB
 from objxfer.protocol.messages import Object, Objects
-from objxfer.transfer.exchange import Exchange, Job, Task
+from objxfer.transfer.exchange import Exchange, Task
 from objxfer.transports.base import Transport
 
 T = TypeVar("T")
@@ -33,6 +33,18 @@ _STALLS: Final = 5
 """Looks each of which waits twice as long as the one before: a thousand that wait look seldom."""
 
 log = logging.getLogger("objxfer")
+
+_process = object()
+"""Stands for this process: another object in its child."""
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Pump:
@@ -48,9 +60,8 @@ class Pump:
         self._followers = 0
         self._stalls = 0
         self._link = Link(transport, exchange)
-        self._process = current()
-        self._workers: ThreadPoolExecutor | None = None
-        self._working = False
+        self._process = _process
+        self._worker = Worker(exchange.jobs, self._changed, transport.wake)
         self.closed = False
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -76,13 +87,13 @@ class Pump:
             try:
                 again = None if idle else self._pass()
                 if exchange.jobs:  # the last thing that happened may have been a job to do
-                    self._submit()
+                    self._worker.start()
             except BaseException:
                 self._torn()
                 raise
             if ready():
                 return True
-            if session.failure is not None and not exchange.tasks:
+            if session.failure is not None and (self.closed or not exchange.tasks):
                 raise session.failure
             if self.closed:
                 raise ConnectionClosed("the connection is closed")
@@ -248,7 +259,7 @@ class Pump:
 
     @property
     def _in_child(self) -> bool:
-        return self._process is not current()
+        return self._process is not _process
 
     def _check_process(self) -> None:
         if self._in_child:
@@ -263,7 +274,6 @@ class Pump:
         self.closed = True
         self.transport.wake()
         self._changed.notify_all()
-        self._workers = None
         if not self._leading:
             self.transport.close()
 
@@ -301,8 +311,8 @@ class Pump:
     def _settle(self) -> None:
         """Let every generator that was thrown an error release what it holds."""
         self.exchange.advance(time.monotonic())
-        while self.exchange.tasks:
-            self._submit()
+        while self.exchange.tasks and not self._worker.is_caller:  # who would wait for itself
+            self._worker.start()
             self._changed.wait(_STALL)
             self.exchange.advance(time.monotonic())
 
@@ -310,7 +320,7 @@ class Pump:
         """Let a cancelled task release what it holds, and its abort be queued."""
         self.exchange.advance(time.monotonic())
         while not task.done:
-            self._submit()
+            self._worker.start()
             self._changed.wait(_STALL)
             self.exchange.advance(time.monotonic())
 
@@ -354,7 +364,7 @@ class Pump:
             if exchange.tasks:
                 exchange.advance(time.monotonic())
                 if exchange.jobs:
-                    self._submit()
+                    self._worker.start()
             moved = link.write()
             if link.readable and link.read():
                 moved = True
@@ -371,23 +381,3 @@ class Pump:
         else:
             link.write()
         return again
-
-    def _submit(self) -> None:
-        """Have the jobs run, one after the other; the connection goes on meanwhile."""
-        if self._working or not self.exchange.jobs:
-            return
-        if self._workers is None:
-            self._workers = self._process.workers()
-        self._workers.submit(self._work, self.exchange.jobs.popleft())
-        self._working = True
-
-    def _work(self, job: Job) -> None:
-        while True:
-            job.run()
-            self.transport.wake()
-            with self.lock:
-                self._changed.notify_all()
-                if not self.exchange.jobs:
-                    self._working = False
-                    return
-                job = self.exchange.jobs.popleft()

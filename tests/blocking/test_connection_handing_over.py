@@ -80,9 +80,10 @@ def test_it_hears_that_nobody_waits_any_more(ends: Pair) -> None:
 
 
 def test_who_takes_long_keeps_no_other_connection_waiting(ends: Pair) -> None:
-    may_end = threading.Event()
+    asked, may_end = threading.Semaphore(0), threading.Event()
 
     def think(_: object, withdrawn: Callable[[], bool]) -> None:
+        asked.release()
         assert may_end.wait(PATIENCE)
         assert not withdrawn()
 
@@ -90,6 +91,8 @@ def test_who_takes_long_keeps_no_other_connection_waiting(ends: Pair) -> None:
         pairs = [exit_stack.enter_context(connected()) for _ in range(50)]
         receiving = [begin(server.recv, PATIENCE, on_object=think) for _, server in pairs]
         sending = [begin(client.send, "hello", wait=True) for client, _ in pairs]
+        for _ in pairs:
+            assert asked.acquire(timeout=PATIENCE)
         other = begin(ends[1].recv, PATIENCE, on_object=lambda *_: None)
         ends[0].send("and me", wait=True)
         assert other.result(PATIENCE) == "and me"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from objxfer.blocking.connection import Connection
+from objxfer.blocking.worker import Worker
 from objxfer.errors import ConnectionClosed, ConnectionLost, RefusedByPeer
 from support.connected import PATIENCE, Pair, begin, connected
 
@@ -329,11 +334,16 @@ def test_a_child_cannot_use_it_nor_disturb_it(
 
 @needs_fork
 @with_threads
-def test_a_child_has_threads_of_its_own_which_end_with_its_connections(ends: Pair) -> None:
-    deliver(ends, "these threads are the parent's")
-    said = in_a_child(deliver_and_be_alone)
-    assert said == "nothing"
+def test_a_child_may_have_connections_of_its_own(ends: Pair) -> None:
+    deliver(ends, "the parent has one")
+    assert in_a_child(deliver_in_between) == "nothing"
     assert_usable(ends)
+
+
+def deliver_in_between() -> None:
+    with connected() as one, connected() as other:
+        deliver(one, "hello")
+        deliver(other, "hello")
 
 
 def deliver(pair: Pair, obj: object) -> None:
@@ -342,15 +352,110 @@ def deliver(pair: Pair, obj: object) -> None:
     assert receiving.result(PATIENCE) == obj
 
 
-def deliver_and_be_alone() -> None:
-    with connected() as one, connected() as other:
-        deliver(one, "hello")
-        deliver(other, "hello")
-        workers = {thread for thread in threading.enumerate() if "objxfer-job" in thread.name}
-        assert workers
-    for worker in workers:
-        worker.join(PATIENCE)
-        assert not worker.is_alive()
+# --- the threads of its own ---
+
+
+def job_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("objxfer-job")]
+
+
+def test_no_more_threads_than_there_is_to_do_at_once() -> None:
+    count, most = 8, 0
+
+    def deliver_many(pair: Pair) -> None:
+        nonlocal most
+        for number in range(200):
+            deliver(pair, number)
+            most = max(most, len(job_threads()))
+
+    with ExitStack() as exit_stack:
+        pairs = [exit_stack.enter_context(connected()) for _ in range(count)]
+        for delivering in [begin(deliver_many, pair) for pair in pairs]:
+            delivering.result(PATIENCE)
+        for thread in job_threads():  # which has said all that it had to say
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    assert most <= count
+
+
+def test_where_there_is_no_thread_the_one_who_waits_does_the_work(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = ends
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("objxfer-job"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    looked: list[object] = []
+    for obj in "one", "two":
+        receiving = begin(server.recv, PATIENCE, on_object=lambda obj, _: looked.append(obj))
+        client.send(obj, wait=True)
+        assert receiving.result(PATIENCE) == obj
+    assert looked == ["one", "two"]
+    assert_usable(ends)
+
+
+@pytest.mark.parametrize("leave", [Connection.abandon, Connection.close])
+def test_a_job_may_close_its_own_connection(
+    ends: Pair, leave: Callable[[Connection], None]
+) -> None:
+    client, server = ends
+    receiving = begin(server.recv, PATIENCE, on_object=lambda *_: leave(server))
+    with pytest.raises(ConnectionLost):
+        client.send("hello", wait=True)
+    client.abandon()
+    with pytest.raises(ConnectionLost):
+        receiving.result(PATIENCE)
+    assert server.closed
+
+
+def test_interrupted_at_any_moment_of_starting_a_thread() -> None:
+    moments = 0
+    while interrupted(moments):
+        moments += 1
+    assert moments > 5
+
+
+def interrupted(moment: int) -> bool:
+    """Receive, interrupted as the thread for the job is started; False if it is through by then."""
+    looked: list[object] = []
+    with connected() as (client, server):
+        client.send("hello")
+        receiving = begin(
+            interrupt_at, moment, lambda: server.recv(on_object=lambda obj, _: looked.append(obj))
+        )
+        try:
+            assert receiving.result(PATIENCE) == "hello"
+        except KeyboardInterrupt:
+            assert len(looked) <= 1
+            return True
+        assert looked == ["hello"]
+        return False
+
+
+def interrupt_at(moment: int, call: Callable[[], object]) -> object:
+    """Call something, and raise at a moment of ``Worker.start``: at a line, or around a call."""
+    moments = itertools.count()
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        outer = frame.f_back
+        assert outer is not None
+        if Worker.start.__code__ not in (frame.f_code, outer.f_code):
+            return trace if event == "call" else None
+        if next(moments) == moment:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return call()
+    finally:
+        sys.settrace(before)
 
 
 def test_a_batch_that_several_threads_fill_loses_nothing() -> None:
