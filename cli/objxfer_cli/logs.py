@@ -18,7 +18,7 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
-        self._say(record.getMessage().removeprefix("! "))
+        self._say(record.getMessage())
 
 
 class Events(logging.Handler):

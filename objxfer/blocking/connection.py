@@ -149,7 +149,8 @@ class Connection:
             on_entry: called with what became of each entry of a tree, with the connection
                 busy: it must not use it.
             on_offer: called in another thread with the ``Offer`` of a tree, and with what tells
-                whether nobody waits any more; takes its time, and raises to refuse it.
+                whether nobody waits any more; takes its time, and raises to refuse it. It must
+                neither push nor receive over this connection.
             on_object: called likewise with an object, before its sender is told that it is there.
             report: filled with a tree; one that is ``resumable`` and that a lost attempt has
                 begun is gone on with if the same is offered again.

@@ -64,7 +64,7 @@ class Link:
                 session.sent(taken)
             self.transport.flush()
         except (OSError, ConnectionLost) as error:
-            log.debug("! the last words were not taken: %s", error)
+            log.debug("the last words were not taken: %s", error)
 
     def read(self) -> bool:
         """Read what is there, up to a bound; whether something came."""
@@ -123,7 +123,7 @@ class Link:
         self._dead(session.failure or lost)
 
     def _dead(self, error: ObjxferError) -> None:
-        log.info("! connection to %s: %s", self.transport.peer, error)
+        log.info("connection to %s: %s", self.transport.peer, error)
         self.exchange.route()
         self.exchange.advance(time.monotonic())  # what arrived before it counts
         self.exchange.fail(error)

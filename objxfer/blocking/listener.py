@@ -188,10 +188,10 @@ class Listener:
                 greeter = Greeter(sock, self._terms, Role.SERVER, encrypted=self._encrypted)
                 self._selector.register(sock, selectors.EVENT_READ, greeter)
             except OSError as error:  # most often it was reset before it was looked at
-                log.info("! a connection broke off at once: %s", error)
+                log.info("a connection broke off at once: %s", error)
                 sock.close()
             except Exception:  # nothing that one peer brings about may shut all others out
-                log.exception("! a connection could not be taken")
+                log.exception("a connection could not be taken")
                 sock.close()
             else:
                 self._pending[id(greeter)] = greeter, time.monotonic() + HANDSHAKE_SECONDS
@@ -204,7 +204,7 @@ class Listener:
             return
         if not self._short:
             self._short = True
-            log.warning("! out of descriptors: connections are turned away")
+            log.warning("out of descriptors: connections are turned away")
         try:
             self._turn_away(listening)
         except OSError:
@@ -256,32 +256,32 @@ class Listener:
         except ObjxferError as error:
             self._refuse(greeter, error)
         except Exception:  # nothing that one peer brings about may shut all others out
-            log.exception("! the handshake with %s failed", greeter.transport.peer)
+            log.exception("the handshake with %s failed", greeter.transport.peer)
             self._refuse(greeter, ObjxferError("the handshake failed; the log says why"))
         else:
             self._forget(greeter)
-            log.info("= %s is authenticated", connection.peer)
+            log.info("%s is authenticated", connection.peer)
             self._accepted.put(connection)
 
     def _refuse(self, greeter: Greeter, error: ObjxferError) -> None:
         self._forget(greeter)
         peer = greeter.transport.peer
         greeter.close()
-        log.info("! %s was not let in: %s", peer, error)
+        log.info("%s was not let in: %s", peer, error)
         if self._on_refused is not None:
             try:
                 self._on_refused(peer, error)
             except Exception:  # the listener outlives what its user's code does
-                log.exception("! on_refused failed")
+                log.exception("on_refused failed")
         if greeter.guessed and self._terms.trust.invitation is not None:
             self._burn(self._terms.trust.invitation)
 
     def _burn(self, invitation: Invitation) -> None:
-        log.info("! %r was tried, and is burnt", invitation.code)
+        log.info("%r was tried, and is burnt", invitation.code)
         try:
             invitation.burn()
         except Exception:  # as above
-            log.exception("! on_burnt failed")
+            log.exception("on_burnt failed")
         if invitation.code is None:
             self._accepted.put(
                 AuthenticationError(

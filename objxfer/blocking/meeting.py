@@ -201,7 +201,7 @@ class Host:
         elif self._on_unannounced is not None:
             self._on_unannounced(error)
         else:
-            log.warning("! %s", error)
+            log.warning("%s", error)
 
 
 def meet(

@@ -288,7 +288,7 @@ class Pump:
         try:
             return self.wait(through, DRAIN)
         except (ObjxferError, OSError) as error:
-            log.debug("! while closing: %s", error)
+            log.debug("while closing: %s", error)
             return through()
 
     def _linger(self) -> None:
@@ -306,7 +306,7 @@ class Pump:
                 if size is None:
                     self.transport.wait(read=True, write=False, timeout=left)
         except (OSError, ObjxferError) as error:
-            log.debug("! while closing: %s", error)
+            log.debug("while closing: %s", error)
 
     def _settle(self) -> None:
         """Let every generator that was thrown an error release what it holds."""

@@ -124,7 +124,7 @@ class Named:
             if connection is not None:
                 for failure in failures:
                     if isinstance(failure.error, AuthenticationError):
-                        log.warning("! %s", self._another(failure))
+                        log.warning("%s", self._another(failure))
                 self.peers.reached(self.peer, connection.url)
                 return connection
         raise self._unreached(failures)
@@ -140,7 +140,7 @@ class Named:
             try:
                 known.append([Url.target(address)])
             except ObjxferError:
-                log.info("! %r is no address of %r", address, self.peer.name)
+                log.info("%r is no address of %r", address, self.peer.name)
         if known:
             several = f"the last known addresses of {self.peer.name!r}"
             said = several if len(known) > 1 else known[0][0].address
@@ -169,7 +169,7 @@ class Named:
                     if time.monotonic() > enough:
                         return
         except CannotConnect as error:
-            log.info("! %s", error)
+            log.info("%s", error)
 
     def _try(
         self,

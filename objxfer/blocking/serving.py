@@ -153,7 +153,7 @@ class Server:
                     self._open[connection] = thread
                     self._idle.add(connection)
             except RuntimeError as error:  # the system has no more threads for us
-                log.error("! the connection of %s is cut: %s", connection.peer, error)
+                log.error("the connection of %s is cut: %s", connection.peer, error)
                 connection.abandon()
 
     def _take(self, connection: Connection) -> None:

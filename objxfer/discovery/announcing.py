@@ -66,14 +66,14 @@ class Announcement:
             self._asked = True
             self._on_failed(error)
         elif late:
-            log.warning("! the announcement has ended: %s", error)
+            log.warning("the announcement has ended: %s", error)
 
     def _close(self) -> None:
         """Let nobody wait any longer, and no error that nobody asked for go unsaid."""
         if not self._outcome.done():
             self._outcome.set_exception(Timeout("the announcement was ended before it began"))
         elif not self._asked and (error := self._outcome.exception()) is not None:
-            log.warning("! %s", error)
+            log.warning("%s", error)
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class Multicast:
         try:
             await self.zeroconf.async_update_interfaces(*self._senders(chosen))
         except (OSError, RuntimeError) as error:
-            log.debug("! the network is changing: %s", error)
+            log.debug("the network is changing: %s", error)
         self.interfaces = chosen
         return before != (chosen, len(engine.senders))
 
@@ -201,7 +201,7 @@ class Multicast:
 def _log(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say what went wrong besides the work: a packet that zeroconf stumbles over, most likely."""
     # Anybody on the network can send such a packet, as often as they like.
-    log.info("! discovery: %s", context["message"], exc_info=context.get("exception"))
+    log.info("discovery: %s", context["message"], exc_info=context.get("exception"))
 
 
 def _choose(names: Sequence[str] | None) -> list[Interface]:

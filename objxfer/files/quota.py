@@ -182,7 +182,7 @@ class Quota:
         try:
             self.count()
         except (ObjxferError, OSError) as error:
-            log.warning("! what counts against a quota cannot be counted: %s", error)
+            log.warning("what counts against a quota cannot be counted: %s", error)
         return self._share(size, partial, lies)
 
     def check(self, size: int) -> None:

@@ -124,7 +124,7 @@ class Peers:
     def __iter__(self) -> Iterator[Peer]:
         found, damaged = self.survey()
         for error in damaged:
-            log.warning("! %s", error)
+            log.warning("%s", error)
         return iter(found)
 
     def __bool__(self) -> bool:
@@ -247,7 +247,7 @@ class Peers:
                 kept = replace(known, addresses=addresses)
                 private.replace(self.folder / known.name, encode(kept), KIND)
         except ObjxferError as error:
-            log.info("! the address of %r is not remembered: %s", peer.name, error)
+            log.info("the address of %r is not remembered: %s", peer.name, error)
 
     # --- inside ---
 
@@ -275,7 +275,7 @@ class Peers:
             entries = self._entries()
         except (OSError, KeyFileError) as error:
             if not isinstance(error, FileNotFoundError):
-                log.warning("! peers cannot be looked up: %s", error)
+                log.warning("peers cannot be looked up: %s", error)
             self._seen, self._seen_at = {}, None
             return
         seen = {}
@@ -290,7 +290,7 @@ class Peers:
         try:
             peer = self.find(name)
         except KeyFileError as error:
-            log.warning("! %s", error)
+            log.warning("%s", error)
             return None
         return peer.pair if peer else None
 

@@ -120,11 +120,11 @@ def raised(text: str) -> ObjxferError:
 
 
 def logged(level: int) -> Callable[[Terminal, str], None]:
-    return lambda _, text: logging.getLogger("objxfer").log(level, "! %s", text)
+    return lambda _, text: logging.getLogger("objxfer").log(level, "%s", text)
 
 
 def logged_with_traceback(_: Terminal, text: str) -> None:
-    logging.getLogger("objxfer").error("! %s", text, exc_info=raised(text))
+    logging.getLogger("objxfer").error("%s", text, exc_info=raised(text))
 
 
 def logged_elsewhere(_: Terminal, text: str) -> None:
