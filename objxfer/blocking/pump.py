@@ -61,7 +61,7 @@ class Pump:
         self._stalls = 0
         self._link = Link(transport, exchange)
         self._process = _process
-        self._worker = Worker(exchange.jobs, self._changed, transport.wake)
+        self._worker = Worker(exchange.jobs, self.lock, self._changed, transport.wake)
         self.closed = False
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -274,6 +274,7 @@ class Pump:
         self.closed = True
         self.transport.wake()
         self._changed.notify_all()
+        self._worker.end()
         if not self._leading:
             self.transport.close()
 
