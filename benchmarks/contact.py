@@ -23,6 +23,9 @@ _PEERS: Final = 1000
 _QUICK_PEERS: Final = 20
 _SETTLED: Final = 3.0
 """Seconds in which a network comes to know who has just come."""
+_APART: Final = 1.5
+"""Seconds between two searches for one name: asked again within one, a responder keeps silent (RFC
+6762, section 6), and it is reached where it was last, a while later."""
 _HOLD: Final = "ip link set lo up && echo there; exec cat"
 _CODE: Final = "send until its code is shown"
 _AT_ONCE: Final = "receive CODE until the first byte, typed at once"
@@ -100,6 +103,7 @@ def _names(run: Run, network: _Network, file: Path, rounds: int, count: int) -> 
         for _ in range(rounds):
             took = []
             for name, home in ((few, alone), (many, among)):
+                time.sleep(_APART)
                 begin = time.perf_counter()
                 with network.start(home, "send", str(file), "--to", "nas") as sending:
                     if sending.wait():
