@@ -9,9 +9,10 @@ from typing import Final
 
 from objxfer.transfer.exchange import Job
 
-_LINGER: Final = 0.05
-"""Seconds that a thread waits for another job: most follow at once, and one that begins anew for
-each small job cost 5 % of a delivery of small files."""
+_LINGER: Final = 0.5
+"""Seconds that a thread waits for another job: most follow at once, and a new thread for each small
+one cost 5 % of a delivery of small files. So long may the interpreter take to end, too, where a
+connection was not closed."""
 
 
 class Worker:
