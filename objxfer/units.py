@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Final
 
 UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -27,6 +26,8 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: it is no such size, no whole number of bytes, or more than 2⁶³ - 1.
     """
+    from fractions import Fraction  # seldom of use, and slow to import
+
     written = _WRITTEN.fullmatch(text)
     if written is None:
         raise ValueError("a size is a number and B, kB, MB, GB or TB, as in 50GB")

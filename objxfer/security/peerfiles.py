@@ -7,7 +7,6 @@ bit is found here, and not by a peer that does not know this machine any more.
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,6 +130,8 @@ def _check(body: bytes) -> bytes:
 
 def encode(peer: Peer) -> bytes:
     """Return the contents of a peer's file; its name is that of the file."""
+    import json  # of no use where there is no peer
+
     values = {
         "key": keyfiles.encode(peer.pair.key.secret()).decode(),
         "own": peer.pair.own.hex(),
@@ -144,6 +145,8 @@ def encode(peer: Peer) -> bytes:
 
 def decode(path: Path, data: bytes) -> Peer:
     """Return the peer whose file holds this; KeyFileError, without a word of it, names the file."""
+    import json
+
     body = _unchecked(path, KIND, _PREFIX, data)
     try:
         values = json.loads(body)
