@@ -137,10 +137,9 @@ class Host:
         """
         if self._herald is None:
             self._codes.put(self.code)
-            self._herald = threading.Thread(
-                target=self._announce, name="objxfer-herald", daemon=True
-            )
-            self._herald.start()
+            herald = threading.Thread(target=self._announce, name="objxfer-herald", daemon=True)
+            herald.start()
+            self._herald = herald  # only now: an interrupt may come first, and then ``close``
         connection = self._listener.accept(timeout)
         if connection.pair is not None:
             self._listener.expect(connection.pair)

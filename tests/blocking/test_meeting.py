@@ -221,3 +221,17 @@ def test_a_listener_expects_no_pair_of_somebody_else() -> None:
         pytest.raises(ValueError, match="another peer id"),
     ):
         listener.expect(pair)
+
+
+def test_interrupted_as_it_begins_to_be_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == "objxfer-herald":
+            raise KeyboardInterrupt
+        start(thread)
+
+    host = Host("tls://127.0.0.1:0", interfaces=[LOOPBACK])
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), host:
+        host.accept(PATIENCE)
